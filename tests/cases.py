@@ -1,0 +1,118 @@
+"""Inputs and oracles that several tests share."""
+
+import math
+
+import numpy as np
+import torch
+
+from adam_nbdev.catalogue import RULES
+
+SCALES = np.array([1e3, 1.0, 1e-6])
+
+
+def gradients(steps=100, seed=0):
+    """Gradients (steps, 3) that change at every step: three scales, an early zero and a burst."""
+    grads = np.random.default_rng(seed).normal(size=(steps, 3)) * SCALES
+    grads[1] = 0.0
+    grads[steps // 2] *= 100.0
+    return grads
+
+
+def distance(values, reference):
+    """Largest normwise relative distance of a run's columns: (steps, n) against (steps, n)."""
+    difference = np.linalg.norm(np.asarray(values, float) - reference, axis=0)
+    return float(np.max(difference / np.linalg.norm(reference, axis=0)))
+
+
+def run(rule, grads, **hyperparameters):
+    """The rule on float64 scalars, called as a plain function: (steps, 1 + slots, n)."""
+    slots = [n for n in rule.__code__.co_varnames[2 : rule.__code__.co_argcount]]
+    state = [0.0 * grads[0]] * slots.index("step")
+    param, history = 0.0 * grads[0], []
+    for step, grad in enumerate(grads, start=1):
+        new = rule(param, grad, *state, step, **hyperparameters)
+        param, *state = new if isinstance(new, tuple) else (new,)
+        history.append([param, *state])
+    return np.array(history)
+
+
+def torch_run(make, grads, slots):
+    """A torch.optim optimizer on the same gradients: (steps, 1 + slots, n)."""
+    param = torch.zeros(grads.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer, history = make([param]), []
+    for grad in grads:
+        param.grad = torch.from_numpy(grad)
+        optimizer.step()
+        state = optimizer.state[param]
+        history.append([param.detach().clone(), *(state[s].clone() for s in slots)])
+    return np.array([[x.numpy() for x in row] for row in history])
+
+
+# For every rule: torch's optimizer, its hyperparameters by our names, its names of our slots.
+_O = torch.optim
+TORCH = {
+    "gradient_descent": [(lambda p: _O.SGD(p, lr=0.03), {"lr": 0.03}, [])],
+    "momentum": [
+        (lambda p: _O.SGD(p, lr=0.03, momentum=0.8), {"lr": 0.03, "momentum": 0.8}, ["momentum_buffer"])
+    ],
+    "nesterov": [
+        (
+            lambda p: _O.SGD(p, lr=0.03, momentum=0.8, nesterov=True),
+            {"lr": 0.03, "momentum": 0.8},
+            ["momentum_buffer"],
+        )
+    ],
+    "adagrad": [
+        (lambda p, e=e: _O.Adagrad(p, lr=0.03, eps=e), {"lr": 0.03, "eps": e}, ["sum"])
+        for e in (1e-10, 1e-3)
+    ],
+    "rmsprop": [
+        (
+            lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e),
+            {"lr": 0.03, "decay": 0.95, "eps": e},
+            ["square_avg"],
+        )
+        for e in (1e-8, 1e-3)
+    ],
+    "rmsprop_centred": [
+        (
+            lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e, centered=True),
+            {"lr": 0.03, "decay": 0.95, "eps": e},
+            ["square_avg", "grad_avg"],
+        )
+        for e in (1e-8, 1e-3)
+    ],
+    "rmsprop_momentum": [
+        (
+            lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e, momentum=0.8),
+            {"lr": 0.03, "decay": 0.95, "eps": e, "momentum": 0.8},
+            ["square_avg", "momentum_buffer"],
+        )
+        for e in (1e-8, 1e-3)
+    ],
+    "adam": [
+        (
+            lambda p, b=b, e=e: _O.Adam(p, lr=0.03, betas=b, eps=e),
+            {"lr": 0.03, "beta1": b[0], "beta2": b[1], "eps": e},
+            ["exp_avg", "exp_avg_sq"],
+        )
+        for b in ((0.9, 0.999), (0.8, 0.95), (0.0, 0.9), (0.95, 0.95))
+        for e in (1e-8, 1e-3)
+    ],
+}
+assert TORCH.keys() == RULES.keys()
+
+
+def disagreement(rule, name, grads):
+    """How far a function is from torch's optimizer of that name, in parameter and state."""
+    worst = 0.0
+    for make, hyperparameters, slots in TORCH[name]:
+        try:
+            with np.errstate(all="ignore"):
+                ours = run(rule, grads, **hyperparameters)
+            theirs = torch_run(make, grads, slots)
+            error = max(distance(ours[:, i], theirs[:, i]) for i in range(theirs.shape[1]))
+        except (ZeroDivisionError, OverflowError, TypeError, ValueError, IndexError):
+            return math.inf
+        worst = max(worst, math.inf if math.isnan(error) else error)
+    return worst

@@ -1,0 +1,104 @@
+"""Every rule in Node against the same rule in Python."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from adam_nbdev.catalogue import RULES
+from adam_nbdev.convention import Slot
+from adam_nbdev.javascript import javascript
+from adam_nbdev.lines import Float
+from adam_nbdev.rule import view
+from adam_nbdev.steps import absolute, ema, maximum, sign, sqrt, where
+
+NODE = shutil.which("node")
+RUN = """
+const [rule, grads, start] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const step = (0, eval)("(" + rule + ")");
+const number = x => ({NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity})[x] ?? x;
+let [param, ...state] = start, history = [];
+grads.forEach((grad, i) => {
+  [param, ...state] = step(param, number(grad), ...state, i + 1);
+  history.push([param, ...state].map(String));
+});
+console.log(JSON.stringify(history));
+"""
+
+
+@pytest.fixture(autouse=True)
+def node():
+    if NODE is None:
+        if os.environ.get("CI"):
+            pytest.fail("Node is missing: install nodejs")
+        pytest.skip("Node is missing: install nodejs")
+
+
+def every_primitive(param, grad, m, product, step, lr=0.1, new=0.9, eps=1e-8):
+    new_sign = sign(grad)
+    m = ema(m, absolute(grad), new)
+    size = maximum(m, sqrt(absolute(grad)))
+    update = lr * where(grad > 0.5, new_sign - (size - m), -grad / (size + eps)) / product
+    return param - update, m, product
+
+
+every_primitive.__annotations__ = {"product": Slot(start=2.0, per="tensor")}
+
+
+def in_node(rule, grads, start):
+    texts = [repr(g) if not math.isfinite(g) else g for g in grads]
+    texts = [{"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(t, t) for t in texts]
+    done = subprocess.run(
+        [NODE, "-e", RUN],
+        input=json.dumps([javascript(rule), texts, start]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return np.array(json.loads(done.stdout), dtype=float)
+
+
+def in_python(rule, grads, start):
+    param, *state = map(Float, start)
+    history, defaults = [], {n: Float(v) for n, v in view(rule).defaults.items()}
+    for step, grad in enumerate(grads, start=1):
+        new = rule(param, Float(grad), *state, step, **defaults)
+        param, *state = new if isinstance(new, tuple) else (new,)
+        history.append([param, *state])
+    return np.array(history, dtype=float)
+
+
+def ulps(a, b):
+    return np.abs(a - b) / np.spacing(np.maximum(np.abs(b), np.finfo(float).tiny))
+
+
+@pytest.mark.parametrize("rule", [*RULES.values(), every_primitive], ids=lambda r: r.__name__)
+def test_a_thousand_random_steps_agree_to_ten_units_in_the_last_place(rule):
+    grads = np.random.default_rng(3).normal(size=1000) * 10.0 ** (np.arange(1000) % 7 - 3)
+    start = [0.7, *(slot.start for slot in view(rule).slots.values())]
+    expected = in_python(rule, grads.tolist(), start)
+    assert len(np.unique(expected[:, 0])) > 900
+    assert ulps(in_node(rule, grads.tolist(), start), expected).max() <= 10
+
+
+@pytest.mark.parametrize("rule", [*RULES.values(), every_primitive], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0])
+def test_what_is_not_a_number_is_none_in_both(rule, bad):
+    start = [0.7, *(slot.start for slot in view(rule).slots.values())]
+    grads = [bad, 1.0, bad]
+    expected = in_python(rule, grads, start)
+    assert np.allclose(in_node(rule, grads, start), expected, rtol=1e-14, atol=0, equal_nan=True)
+
+
+def test_division_by_zero_gives_nan_in_both():
+    source = javascript(RULES["adam"]).replace("eps = 1e-08", "eps = 0")
+    done = subprocess.run(
+        [NODE, "-p", f"({source})(1, 0, 0, 0, 1)[0]"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "NaN"
+    assert math.isnan(RULES["adam"](*map(Float, (1, 0, 0, 0)), 1, eps=Float(0))[0])

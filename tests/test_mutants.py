@@ -1,0 +1,145 @@
+"""Break every rule in every way that some library has broken it: the checks must go red.
+
+The check is the one of test_torch: agreement with torch.optim in parameter and state.
+"""
+
+import ast
+import importlib.util
+import inspect
+import itertools
+
+import pytest
+from cases import disagreement, gradients
+
+from adam_nbdev import steps
+from adam_nbdev.catalogue import RULES
+
+GRADS = gradients(60)
+
+# What went wrong somewhere: (fault, what the source says, what it said there).
+FAULTS = {
+    "adam": [
+        ("step starts at 0", "beta1, step), unbias(v, beta2, step)", "beta1, step - 1 + 1e-9), unbias(v, beta2, step)"),
+        ("step starts at 2", "beta1, step), unbias(v, beta2, step)", "beta1, step + 1), unbias(v, beta2, step + 1)"),
+        ("no bias correction", "unbias(m, beta1, step), unbias(v, beta2, step)", "m, v"),
+        ("m not corrected", "unbias(m, beta1, step)", "m"),
+        ("v not corrected", "unbias(v, beta2, step)", "v"),
+        ("eps inside the root", "(sqrt(v_hat) + eps)", "sqrt(v_hat + eps)"),
+        ("eps squared inside the root", "(sqrt(v_hat) + eps)", "sqrt(v_hat + eps * eps)"),
+        ("eps_hat", "lr * m_hat / (sqrt(v_hat) + eps)", "lr * m_hat * sqrt(1 - beta2**step) / (sqrt(v) + eps)"),
+        ("eps dropped", "(sqrt(v_hat) + eps)", "sqrt(v_hat)"),
+        ("eps on the parameter", "(sqrt(v_hat) + eps)", "sqrt(v_hat) + eps"),
+        ("betas swapped", "ema(m, grad, beta1), ema(v, square, beta2)", "ema(m, grad, beta2), ema(v, square, beta1)"),
+        ("one beta for both", "ema(v, square, beta2)", "ema(v, square, beta1)"),
+        ("state overwritten by its corrected value", "param - update, m, v", "param - update, m_hat, v_hat"),
+        ("v overwritten", "param - update, m, v", "param - update, m, v_hat"),
+        ("variance for second moment", "square = grad * grad", "square = (grad - m) * (grad - m)"),
+        ("absolute value for square", "square = grad * grad", "square = sqrt(grad * grad)"),
+        ("root missing", "sqrt(v_hat) + eps", "v_hat + eps"),
+        ("root taken twice", "sqrt(v_hat)", "sqrt(sqrt(v_hat))"),
+        ("old v", "unbias(v, beta2, step)", "unbias((v - (1 - beta2) * square) / beta2, beta2, step)"),
+        ("gradient for m", "lr * m_hat", "lr * grad"),
+        ("Nesterov's m", "lr * m_hat", "lr * (beta1 * m_hat + (1 - beta1) * grad)"),
+        ("undamped m", "ema(m, grad, beta1)", "beta1 * m + grad"),
+        ("ascent", "param - update", "param + update"),
+        ("L2 that was not asked for", "square = grad * grad", "grad = grad + 0.01 * param\n    square = grad * grad"),
+        ("decay that was not asked for", "param - update", "param - 0.001 * param - update"),
+        ("clipped", "param - update", "param - update / (1 + update * update)"),
+    ],
+    "adagrad": [
+        ("sum of gradients", "square = grad * grad", "square = grad"),
+        ("average for sum", "accumulator + square", "0.9 * accumulator + 0.1 * square"),
+        ("today's square left out", "sqrt(accumulator)", "sqrt(accumulator - square)"),
+        ("eps inside the root", "(sqrt(accumulator) + eps)", "sqrt(accumulator + eps)"),
+        ("step counted too", "update = lr", "update = lr / sqrt(step)"),
+    ],
+    "rmsprop": [
+        ("bias corrected", "sqrt(v)", "sqrt(v / (1 - decay**step))"),
+        ("v starts at 1", "(sqrt(v) + eps)", "(sqrt(v + decay**step) + eps)"),
+        ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
+        ("old v", "sqrt(v)", "sqrt((v - (1 - decay) * square) / decay)"),
+    ],
+    "rmsprop_centred": [
+        ("not centred", "v - m * m", "v"),
+        ("eps inside the root", "(sqrt(variance) + eps)", "sqrt(variance + eps)"),
+        ("root missing", "sqrt(variance)", "variance"),
+    ],
+    "rmsprop_momentum": [
+        ("momentum on the raw gradient", "rescaled = grad / (sqrt(v) + eps)\n    buffer = momentum * buffer + rescaled", "buffer = momentum * buffer + grad\n    rescaled = buffer / (sqrt(v) + eps)"),
+        ("averaged buffer", "+ rescaled", "+ (1 - momentum) * rescaled"),
+        ("lr inside, update unscaled", "update = lr * buffer", "update = buffer"),
+        ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
+    ],
+    "momentum": [
+        ("averaged buffer", "momentum * buffer + grad", "momentum * buffer + (1 - momentum) * grad"),
+        ("lr inside the buffer", "+ grad\n    update = lr * buffer", "+ lr * grad\n    update = buffer"),
+        ("Nesterov", "lr * buffer", "lr * (grad + momentum * buffer)"),
+    ],
+    "nesterov": [
+        ("no look-ahead", "lr * (grad + momentum * buffer)", "lr * buffer"),
+        ("old buffer", "grad + momentum * buffer)", "grad + buffer - grad)"),
+    ],
+    "gradient_descent": [("sign only", "lr * grad", "lr * grad / (grad * grad + 1e-300) ** 0.5")],
+}  # fmt: skip
+
+
+def sources(rule):
+    """(fault, source) for the faults of the table, and all of `broken` in the rule and its helpers."""
+    plain = without_docstring(rule)
+    for fault, said, wrong in FAULTS[rule.__name__]:
+        assert said in plain, f"{rule.__name__}: nothing to break for {fault!r}"
+        yield fault, plain.replace(said, wrong)
+    yield from broken(plain)
+    for helper in (steps.ema, steps.unbias):
+        if helper.__name__ in rule.__code__.co_names:
+            for fault, source in broken(without_docstring(helper)):
+                yield f"{helper.__name__}: {fault}", f"{source}\n\n\n{plain}"
+
+
+def broken(plain):
+    """(change, source) for every operator turned into another and every call with swapped arguments."""
+    swaps = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
+    for number in itertools.count():
+        mutant = ast.parse(plain)
+        nodes = [n for statement in mutant.body[0].body for n in ast.walk(statement)]
+        places = [n for n in nodes if isinstance(n, ast.BinOp) or _ordered(n)]
+        if number == len(places):
+            return
+        place = places[number]
+        before = ast.unparse(place)
+        if isinstance(place, ast.Call):
+            place.args[:2] = place.args[1::-1]
+        else:
+            place.op = swaps[type(place.op)]()
+        yield f"{before} -> {ast.unparse(place)}", ast.unparse(mutant)
+
+
+def _ordered(node):
+    """Whether a node is a call in which the order of the first two arguments matters."""
+    return isinstance(node, ast.Call) and len(node.args) > 1 and node.func.id != "maximum"
+
+
+def without_docstring(function):
+    tree = ast.parse(inspect.getsource(function))
+    tree.body[0].body = tree.body[0].body[1:]
+    return ast.unparse(tree)
+
+
+def function(name, source, folder):
+    path = folder / "mutant.py"
+    path.write_text(f"from adam_nbdev.steps import *\n\n\n{source}\n")
+    spec = importlib.util.spec_from_file_location("mutant", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_mutant_dies(name, tmp_path):
+    assert disagreement(RULES[name], name, GRADS) < 1e-12
+    survivors = [
+        fault
+        for fault, source in sources(RULES[name])
+        if disagreement(function(name, source, tmp_path), name, GRADS) < 1e-9
+    ]
+    assert not survivors

@@ -1,0 +1,51 @@
+"""Every rule against the optimizer of torch.optim that follows the same convention."""
+
+import numpy as np
+import pytest
+import torch
+from cases import disagreement, distance, gradients, run, torch_run
+
+from adam_nbdev.catalogue import RULES
+from adam_nbdev.steps import decoupled, l2
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_agrees_with_torch_over_a_thousand_steps(name):
+    assert disagreement(RULES[name], name, gradients(1000)) < 1e-11
+
+
+def adamw(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+    adam = RULES["adam"]
+    param = decoupled(param, lr, weight_decay)
+    return adam(param, grad, m, v, step, lr, beta1, beta2, eps)
+
+
+def adam_l2(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+    adam = RULES["adam"]
+    grad = l2(param, grad, weight_decay)
+    return adam(param, grad, m, v, step, lr, beta1, beta2, eps)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(adamw, "AdamW"), (adam_l2, "Adam")])
+def test_both_kinds_of_weight_decay_agree_with_torch_at_a_large_rate(ours, theirs):
+    grads = gradients(1000)
+    expected = torch_run(
+        lambda p: getattr(torch.optim, theirs)(p, lr=0.1, weight_decay=0.5),
+        grads,
+        ["exp_avg", "exp_avg_sq"],
+    )
+    got = run(ours, grads, lr=0.1, weight_decay=0.5)
+    assert max(distance(got[:, i], expected[:, i]) for i in range(3)) < 1e-11
+
+
+def test_centred_rmsprop_stays_finite_where_torch_gives_nan():
+    grads = np.full((300, 64), np.linspace(0.5, 2, 64), dtype=np.float32)
+    with np.errstate(all="ignore"):
+        ours = run(RULES["rmsprop_centred"], grads, decay=np.float32(0.9), eps=np.float32(1e-8))
+    param = torch.zeros(64, requires_grad=True)
+    optimizer = torch.optim.RMSprop([param], alpha=0.9, centered=True)
+    for grad in grads:
+        param.grad = torch.from_numpy(grad)
+        optimizer.step()
+    assert (ours[:, 1] < ours[:, 2] ** 2).any(), "the clamp was never needed"
+    assert np.isfinite(ours).all() and torch.isnan(param).any()
