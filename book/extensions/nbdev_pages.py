@@ -1,0 +1,150 @@
+"""Notebooks of nbdev as pages of the book.
+
+The lines `#| ...` of a cell are read, turned into what MyST-NB understands, and removed; every
+exported cell gets the target `cell-<id>`; figures are inlined as SVG so that they take the ink of
+the page; and every entry of the API page links to the cell that defines it.
+"""
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
+TAGS = {
+    "hide": "remove-cell",
+    "default_exp": "remove-cell",
+    "include: false": "remove-cell",
+    "echo: false": "remove-input",
+    "code-fold: true": "hide-input",
+    "eval: false": "skip-execution",
+    "export": "exported",
+    "exports": "exported",
+}
+MODULES = "<!-- modules -->"
+DEFINITION = re.compile(r"^# %% (\S+)\.ipynb #(\S+)$")
+
+
+def directives(source):
+    """Split the source of a cell into its directives and its code."""
+    lines = source.splitlines(keepends=True)
+    found = [line[2:].strip() for line in lines if line.startswith("#|")]
+    return found, "".join(line for line in lines if not line.startswith("#|"))
+
+
+def translate(cell):
+    """Turn the directives of a code cell into its metadata; return the targets it is to have."""
+    found, cell["source"] = directives("".join(cell["source"]))
+    tags, display, targets = cell["metadata"].setdefault("tags", []), {}, []
+    for directive in found:
+        word, _, text = directive.partition(" ")
+        if word in ("label:", "fig-cap:", "fig-alt:") and text.strip():
+            display[word[:-1]] = text.strip()
+        elif tag := TAGS.get(directive, word == "default_exp" and TAGS[word]):
+            tags.append(tag)
+        else:
+            raise ExtensionError(f"cell {cell['id']}: unknown directive '#| {directive}'")
+    if "exported" in tags:
+        targets.append(f"cell-{cell['id']}")
+    figure = {"caption": display["fig-cap"]} if "fig-cap" in display else {}
+    if figure and "label" in display:
+        figure["name"] = display["label"]
+    elif "label" in display:
+        targets.append(display["label"])
+    if figure or "fig-alt" in display:
+        alt = {"alt": display["fig-alt"]} if "fig-alt" in display else {}
+        cell["metadata"]["mystnb"] = {"image": alt, **({"figure": figure} if figure else {})}
+    return targets
+
+
+def read_page(app, docname, source):
+    """Sphinx's `source-read`: a notebook, its directives translated; the modules, listed."""
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        source[0] = source[0].replace(MODULES, api(Path(app.srcdir)))
+        return
+    notebook, cells = json.loads(source[0]), []
+    for cell in notebook["cells"]:
+        targets = []
+        if cell["cell_type"] == "code":
+            try:
+                targets = translate(cell)
+            except ExtensionError as error:
+                raise ExtensionError(f"{docname}: {error}") from None
+        if targets:
+            text = "\n".join(f"({target})=" for target in targets) + "\n"
+            shown = {"cell_type": "markdown", "metadata": {}, "id": f"at-{cell['id']}"}
+            cells.append({**shown, "source": text})
+        cells.append(cell)
+    source[0] = json.dumps({**notebook, "cells": cells})
+
+
+def api(root):
+    """A section of the API page for each module, in the order of the table of contents."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    pages = [root / f"{c['file']}.ipynb" for part in toc["parts"] for c in part["chapters"]]
+    texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
+    modules = [m for text in texts for m in re.findall(r'"#\| default_exp (\w+)', text)]
+    section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: adam_nbdev.{0}\n   :members:\n```\n"
+    return "\n".join(section.format(module) for module in modules)
+
+
+def inline(svg, alt, prefix):
+    """An SVG file as a part of the page: named, scalable, in the page's ink, its ids its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = svg.replace("#1a1a1a", "currentColor")
+    width = re.search(r'width="([\d.]+)pt"', svg[: svg.index(">")])
+    size = f' style="width:{float(width[1]) * 4 / 3:.0f}px"' if width else ""
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return svg.replace("<svg", f'<svg class="figure" role="img" aria-label="{label}"{size}', 1)
+
+
+def inline_figures(app, doctree):
+    """Sphinx's `doctree-read`: every SVG that a cell made becomes a part of its page."""
+    for number, image in enumerate([*doctree.findall(nodes.image)]):
+        alt = image.get("alt", "").strip()
+        if not alt:
+            log.warning("a figure without alternative text", location=image)
+        path = Path(app.srcdir, app.env.docname).parent / image["uri"]
+        if image["uri"].startswith("/"):
+            path = Path(app.srcdir, image["uri"].lstrip("/"))
+        if path.suffix == ".svg" and app.builder.format == "html":
+            svg = inline(path.read_text(encoding="utf-8"), alt, f"fig{number}")
+            image.replace_self(nodes.raw("", svg, format="html"))
+
+
+def definitions(module):
+    """For each top-level name of a generated module, the notebook and the cell it stands in."""
+    found, place = {}, None
+    for line in Path(find_spec(module).origin).read_text(encoding="utf-8").splitlines():
+        if match := DEFINITION.match(line):
+            place = match.groups()
+        elif place and (match := re.match(r"(?:def|class) (\w+)", line)):
+            found[match[1]] = place
+    return found
+
+
+def linkcode_resolve(domain, info):
+    """The page and the cell of an API entry, for `sphinx.ext.linkcode`."""
+    name = info.get("fullname", "").partition(".")[0]
+    place = definitions(info["module"]).get(name) if info.get("module") else None
+    if place is None:
+        return None
+    page, cell = place
+    return f"../../{page.removeprefix('../')}.html#cell-{cell}"
+
+
+def setup(app):
+    app.setup_extension("sphinx.ext.linkcode")
+    app.connect("config-inited", lambda app, config: setattr(config, "linkcode_resolve", linkcode_resolve), 1)
+    app.connect("source-read", read_page)
+    app.connect("doctree-read", inline_figures, priority=400)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
