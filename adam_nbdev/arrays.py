@@ -34,8 +34,8 @@ def _round(x, like):
 def _check(name, x):
     """One sentence if `x` is no array of real floats."""
     if not (_is_torch(x) or isinstance(x, np.ndarray)):
-        mend = f"pass numpy.asarray({name}, dtype=float) or a torch tensor"
-        raise TypeError(f"{name} is a {type(x).__name__}, not a NumPy array or torch tensor; {mend}")
+        given = f"{name} is a {type(x).__name__}, not a NumPy array or torch tensor"
+        raise TypeError(f"{given}; pass numpy.asarray({name}, dtype=float)")
     if not (x.dtype.is_floating_point if _is_torch(x) else x.dtype.kind == "f"):
         mend = "convert it to a float dtype (view a complex array as pairs of reals)"
         raise TypeError(f"{name} has dtype {x.dtype}, and a rule computes with real floats; {mend}")

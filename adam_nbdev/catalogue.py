@@ -10,7 +10,6 @@ from .adagrad import adagrad
 from .adam import adam
 from .momentum import gradient_descent, momentum, nesterov
 from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
-from .rule import view
 
 #: Every rule of the book by its name.
 RULES = {

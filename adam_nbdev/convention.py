@@ -183,7 +183,7 @@ def _body(function, name):
         _expression(name, statement.value, local, known)
         local.update(targets(statement))
     if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
-        raise _refuse(name, "its last line returns nothing", "end with the return of the new values")
+        raise _refuse(name, "its last line returns nothing", "end with return new_param, ...")
     _expression(name, body[-1].value, local, known)
     return source, body[:-1], body[-1].value
 

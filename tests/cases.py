@@ -26,8 +26,7 @@ def distance(values, reference):
 
 def run(rule, grads, **hyperparameters):
     """The rule on float64 scalars, called as a plain function: (steps, 1 + slots, n)."""
-    slots = [n for n in rule.__code__.co_varnames[2 : rule.__code__.co_argcount]]
-    state = [0.0 * grads[0]] * slots.index("step")
+    state = [0.0 * grads[0]] * (rule.__code__.co_varnames.index("step") - 2)
     param, history = 0.0 * grads[0], []
     for step, grad in enumerate(grads, start=1):
         new = rule(param, grad, *state, step, **hyperparameters)
@@ -53,7 +52,11 @@ _O = torch.optim
 TORCH = {
     "gradient_descent": [(lambda p: _O.SGD(p, lr=0.03), {"lr": 0.03}, [])],
     "momentum": [
-        (lambda p: _O.SGD(p, lr=0.03, momentum=0.8), {"lr": 0.03, "momentum": 0.8}, ["momentum_buffer"])
+        (
+            lambda p: _O.SGD(p, lr=0.03, momentum=0.8),
+            {"lr": 0.03, "momentum": 0.8},
+            ["momentum_buffer"],
+        )
     ],
     "nesterov": [
         (

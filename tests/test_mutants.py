@@ -98,7 +98,13 @@ def sources(rule):
 
 def broken(plain):
     """(change, source) for every operator turned into another and every call with swapped arguments."""
-    swaps = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
+    swaps = {
+        ast.Add: ast.Sub,
+        ast.Sub: ast.Add,
+        ast.Mult: ast.Div,
+        ast.Div: ast.Mult,
+        ast.Pow: ast.Mult,
+    }
     for number in itertools.count():
         mutant = ast.parse(plain)
         nodes = [n for statement in mutant.body[0].body for n in ast.walk(statement)]

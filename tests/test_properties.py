@@ -30,9 +30,7 @@ def run(rule, grads, param=None, **hyperparameters):
 
 @given(grad=sizes, lr=st.floats(1e-6, 10), beta1=st.floats(0, 0.999), beta2=st.floats(0, 0.9999))
 def test_the_first_step_of_adam_is_lr_times_the_sign_within_two_ulp(grad, lr, beta1, beta2):
-    param, _ = run(
-        RULES["adam"], np.array([[grad]]), lr=lr, beta1=beta1, beta2=beta2, eps=0.0
-    )
+    param, _ = run(RULES["adam"], np.array([[grad]]), lr=lr, beta1=beta1, beta2=beta2, eps=0.0)
     assert abs(param[0] + math.copysign(lr, grad)) <= 2 * np.spacing(lr)
 
 

@@ -144,7 +144,11 @@ def linkcode_resolve(domain, info):
 
 def setup(app):
     app.setup_extension("sphinx.ext.linkcode")
-    app.connect("config-inited", lambda app, config: setattr(config, "linkcode_resolve", linkcode_resolve), 1)
+    app.connect(
+        "config-inited",
+        lambda app, config: setattr(config, "linkcode_resolve", linkcode_resolve),
+        1,
+    )
     app.connect("source-read", read_page)
     app.connect("doctree-read", inline_figures, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
