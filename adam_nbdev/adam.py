@@ -32,8 +32,8 @@ def adam(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     param, m, v
         The new values; the inputs are not modified. Deviations from the paper: none.
     """
-    square = grad * grad                                            # 1  gradient and its square
-    m, v = ema(m, grad, beta1), ema(v, square, beta2)               # 2  moment estimates
-    m_hat, v_hat = unbias(m, beta1, step), unbias(v, beta2, step)   # 3  bias correction
-    update = lr * m_hat / (sqrt(v_hat) + eps)                       # 4  the update
-    return param - update, m, v                                     # 5  apply it
+    square = grad * grad                                            # 1 square
+    m, v = ema(m, grad, beta1), ema(v, square, beta2)               # 2 average
+    m_hat, v_hat = unbias(m, beta1, step), unbias(v, beta2, step)   # 3 unbias
+    update = lr * m_hat / (sqrt(v_hat) + eps)                       # 4 update
+    return param - update, m, v                                     # 5 apply

@@ -149,14 +149,16 @@ class Table(NamedTuple):
 
     def _repr_html_(self):
         head, *body = [[html.escape(cell) for cell in row] for row in self.rows()]
-        cells = "".join(f'<th scope="col">{c}</th>' for c in head)
+        right = ' style="text-align:right"'
+        cells = "".join(f"<th{right}>{c}</th>" for c in head[2:])
         rows = "".join(
-            f"<tr><td>{r[0]}</td><th scope='row'><code>{r[1]}</code></th>"
-            + "".join(f'<td style="text-align:right">{c}</td>' for c in r[2:])
+            f'<tr><td>{r[0]}</td><th scope="row"><code>{r[1]}</code></th>'
+            + "".join(f"<td{right}>{c}</td>" for c in r[2:])
             + "</tr>"
             for r in body
         )
-        return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
+        head = f"<tr><td></td><th>{head[1]}</th>{cells}</tr>"
+        return f'<table class="worked"><thead>{head}</thead><tbody>{rows}</tbody></table>'
 
 
 def table(rule, grads, param=0.0, **hyperparameters):

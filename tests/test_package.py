@@ -16,7 +16,11 @@ def run(python, code, folder):
     """Run code from a file, elsewhere than in the checkout; its completed process."""
     (folder / "script.py").write_text(code)
     return subprocess.run(
-        [python, "-W", "error", "script.py"], cwd=folder, capture_output=True, text=True, timeout=300
+        [python, "-W", "error", "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -78,7 +82,7 @@ def test_every_module_imports_with_the_core_alone(empty, tmp_path):
 
 
 def test_importing_the_package_brings_in_nothing_else(tmp_path):
-    code = "import sys; before = set(sys.modules); import adam_nbdev; print(set(sys.modules) - before)"
+    code = "import sys; old = set(sys.modules); import adam_nbdev; print(set(sys.modules) - old)"
     assert run(sys.executable, code, tmp_path).stdout.strip() == "{'adam_nbdev'}"
 
 

@@ -20,8 +20,10 @@ FAULTS = """() => {
   if (document.documentElement.scrollWidth > width)
     faults.push(`scrolls sideways: ${document.documentElement.scrollWidth} > ${width}`);
   if (/^#\\|/m.test(text)) faults.push("shows a directive line #|");
-  for (const e of document.querySelectorAll("mjx-merror")) faults.push("broken mathematics: " + e.innerText);
-  const math = [...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container"));
+  for (const e of document.querySelectorAll("mjx-merror"))
+    faults.push("broken mathematics: " + e.innerText);
+  const typeset = e => e.querySelector("mjx-container");
+  const math = [...document.querySelectorAll(".math")].filter(e => !typeset(e));
   if (math.length) faults.push("mathematics not typeset: " + math[0].innerText);
   for (const e of document.querySelectorAll("article img"))
     if (!e.alt) faults.push("an image without alternative text: " + e.src);
