@@ -233,8 +233,8 @@ def _at_least_zero(name, number):
     if not (np.isfinite(number) and number >= 0):
         raise ValueError(f"{name} is {number}; it is finite and at least 0")
 
-# %% ../nbs/workshop/objectives.ipynb #c0666b9c
-def online(dim=2, period=400, noise=0.5):
+# %% ../nbs/workshop/objectives.ipynb #e3e8c9e6
+def online(dim=2, period=100, noise=0.1):
     """Online linear regression whose true weights move: one fresh example a step.
 
     Parameters

@@ -12,7 +12,8 @@ from adam_nbdev.arrays import advance, start
 from adam_nbdev.catalogue import RULES
 from adam_nbdev.convention import Slot
 from adam_nbdev.exact import exact
-from adam_nbdev.formula import code_diff, equations, expression, formula
+from adam_nbdev.difference import code_diff
+from adam_nbdev.formula import equations, expression, formula
 from adam_nbdev.javascript import javascript
 from adam_nbdev.lines import lines, table
 from adam_nbdev.program import program
@@ -35,13 +36,13 @@ REFUSED = {  # a function, and the cure that its refusal names
     "(param, grad, m, step, lr=1):\n  m = 'text'\n  return param, m": "constants are numbers",
     "(param, grad, m, step, lr=1):\n  m[0] = grad\n  return param, m": "a body is assignments",
     "(param, grad, m, step, lr=1):\n  print(m)\n  return param, m": "a body is assignments",
-    "(param, grad, m, step, lr=1):\n  m = [m for _ in 1]\n  return param, m": "a body is arithmetic",
+    "(param, grad, m, step, lr=1):\n  m = [m for _ in 1]\n  return param, m": "arithmetic",
     "(param, grad, m, step, lr=1):\n  m = m + grad": "end with return",
     "(param, grad, m, step, lr=1):\n  return": "end with return",
     "(param, grad, m, step, lr=1):\n  return param": "return new_param, m",
     "(param, grad, m, v, step, lr=1):\n  return param, v, m": "return new_param, m, v",
     "(param, grad, m, v, step):\n  return gradient_descent(param, grad, step)": "new_param, m, v",
-    "(param, grad, m, step):\n  x = 1 + gradient_descent(param, grad, step)\n  return x, m": "whole",
+    "(param, grad, m, step):\n  x = -gradient_descent(param, grad, step)\n  return x, m": "whole",
     "(param, grad, step):\n  return gradient_descent(param, grad * 2, step)": "give it names",
     "(param, grad, m, step, lr):\n  return param, m": "lr=0.9",
     "(param, grad, step, m, lr=1):\n  return param, m": "stand before step",
