@@ -11,8 +11,8 @@ import torch
 from adam_nbdev.arrays import advance, start
 from adam_nbdev.catalogue import RULES
 from adam_nbdev.convention import Slot
-from adam_nbdev.exact import exact
 from adam_nbdev.difference import code_diff
+from adam_nbdev.exact import exact
 from adam_nbdev.formula import equations, expression, formula
 from adam_nbdev.javascript import javascript
 from adam_nbdev.lines import lines, table
