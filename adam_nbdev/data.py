@@ -26,7 +26,7 @@ import numpy as np
 class Digits(NamedTuple):
     """Handwritten digits.
 
-    Attributes
+    Parameters
     ----------
     images : array of uint8, (n, 28, 28)
         0 is paper, 255 is ink.

@@ -29,13 +29,13 @@ class Trajectory:
         What it was run on.
     hyperparameters : dict
         Those that did not take their defaults.
-    params : array, (steps + 1, *shape)
+    params : array, (steps + 1, ...)
         The parameter, from the start to after the last step, on the domain.
     values : array of float64, (steps + 1,)
         `objective.value(params[k], step=k + 1)` for every k.
-    grads : array, (steps, *shape)
+    grads : array, (steps, ...)
         The gradients that the rule was given, noise included.
-    named : dict of str to array, (steps, *shape)
+    named : dict of str to array, (steps, ...)
         Every value that got a name in a step, in float64; the last, where a name was given
         twice. Of a name that means one number a step, (steps,). Every slot is among them, and
         `param` is the rule's result before it is projected.

@@ -28,6 +28,14 @@ def fingerprint():
     return seen.hexdigest()
 
 
+def kernels():
+    """A configuration of the notebooks' kernels that is the same for everyone, and quiet."""
+    profile = BUILD / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n')
+    return profile.parent
+
+
 def main(force):
     stamp, now = BUILD / "fingerprint", fingerprint()
     if force or not stamp.exists() or stamp.read_text() != now:
@@ -38,7 +46,7 @@ def main(force):
     subprocess.run([programs / "jupyter-book", "config", "sphinx", ROOT], check=True, stdout=-3)
     sphinx = [programs / "sphinx-build", "-b", "html", "-j", "2", "-W", "--keep-going"]
     path = os.pathsep.join([str(ROOT / "book/extensions"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(kernels())}
     done = subprocess.run([*sphinx, "-d", BUILD / "doctrees", ROOT, PAGES], env=environment)
     if done.returncode:
         sys.exit("The book was not built: the warnings above say why.")

@@ -84,10 +84,14 @@ def faults(browser, address, names, scheme, width):
         if not asked.url.startswith((address, "data:", "blob:")):
             note(f"asks another host: {asked.url}")
 
+    def failed(asked):
+        if asked.failure != "net::ERR_ABORTED":  # what was under way when we left the page
+            note(f"request failed: {asked.url}")
+
     page.on("console", console)
     page.on("pageerror", lambda error: note(f"error: {error}"))
     page.on("request", request)
-    page.on("requestfailed", lambda asked: note(f"request failed: {asked.url}"))
+    page.on("requestfailed", failed)
     page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
     for now in names:
         page.goto(f"{address}/{now}", wait_until="load")
