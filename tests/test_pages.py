@@ -22,6 +22,9 @@ FAULTS = """() => {
   if (/^#\\|/m.test(text)) faults.push("shows a directive line #|");
   for (const e of document.querySelectorAll("mjx-merror"))
     faults.push("broken mathematics: " + e.innerText);
+  for (const e of document.querySelectorAll("article p, article td, article li"))
+    if (/\\$[^$]*\\\\[a-z]/.test(e.innerText))
+      faults.push("mathematics left as source: " + e.textContent);
   const typeset = e => e.querySelector("mjx-container");
   const math = [...document.querySelectorAll(".math")].filter(e => !typeset(e));
   if (math.length) faults.push("mathematics not typeset: " + math[0].innerText);
@@ -119,6 +122,7 @@ BROKEN = {
     "a complaint": "<script>console.warn('x')</script>",
     "no alternative text": "<article><svg class='figure'></svg></article>",
     "raw mathematics": "<span class='math'>\\(x\\)</span>",
+    "mathematics left as source": "<article><p>$\\hat{m}$ is the first</p></article>",
     "a directive": "<article><pre>#| export</pre></article>",
     "a page too wide": "<div style='width:3000px'>x</div>",
 }

@@ -1,0 +1,25 @@
+"""Draw the picture of the README: five optimizers on their way down a valley."""
+
+from pathlib import Path
+
+from adam_nbdev.catalogue import RULES
+from adam_nbdev.figures import book_style
+from adam_nbdev.objectives import quadratic
+from adam_nbdev.plots import plot_paths
+from adam_nbdev.trajectory import trajectory
+
+PICTURE = Path(__file__).parent / "static" / "valley.svg"
+LEARNING_RATES = {"gradient_descent": 0.035, "momentum": 0.02, "adagrad": 0.4}
+LEARNING_RATES |= {"rmsprop": 0.04, "adam": 0.15}
+
+
+def main():
+    book_style()
+    valley = quadratic(condition=50, angle=0.4)
+    runs = [trajectory(RULES[n], valley, steps=40, lr=lr) for n, lr in LEARNING_RATES.items()]
+    figure = plot_paths(valley, runs)
+    figure.savefig(PICTURE, facecolor="white", transparent=False, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
