@@ -62,7 +62,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
-    "figure.figsize": (5.8, 3.6),
+    "figure.figsize": (5.0, 3.3),
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "legend.frameon": False,

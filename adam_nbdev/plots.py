@@ -164,7 +164,7 @@ def _window(objective, paths, step, ratio=1.6):
     with np.errstate(invalid="ignore"):
         near = ((low - reach <= points) & (points <= high + reach)).all(axis=1)
     low, high = points[near].min(axis=0), points[near].max(axis=0)
-    width, height = 1.2 * np.maximum(high - low, 0.1 * reach)
+    width, height = 1.35 * np.maximum(high - low, 0.1 * reach)
     size = np.array([max(width, ratio * height), max(height, width / ratio)])
     return (low + high - size) / 2, (low + high + size) / 2
 
@@ -215,7 +215,7 @@ def plot_quantities(trajectory, names, coordinates=(0, 1)):
     if not names or not 1 <= len(coordinates) <= len(lines):
         raise ValueError(f"give names to draw and 1 to {len(lines)} coordinates")
     with matplotlib.rc_context(STYLE):
-        fig = figure.Figure(figsize=(5.8, 0.6 + 1.4 * len(names)), layout="constrained")
+        fig = figure.Figure(figsize=(5.0, 0.6 + 1.4 * len(names)), layout="constrained")
         axes = fig.subplots(len(names), sharex=True, squeeze=False)[:, 0]
         for ax, name in zip(axes, names, strict=True):
             ax.set_title(name)
