@@ -28,6 +28,8 @@ FAULTS = """() => {
   const typeset = e => e.querySelector("mjx-container");
   const math = [...document.querySelectorAll(".math")].filter(e => !typeset(e));
   if (math.length) faults.push("mathematics not typeset: " + math[0].innerText);
+  for (const e of document.querySelectorAll(".in-the-library code"))
+    if (!e.closest("a")) faults.push("no API entry for " + e.innerText);
   for (const e of document.querySelectorAll("article img"))
     if (!e.alt) faults.push("an image without alternative text: " + e.src);
   for (const e of document.querySelectorAll("article svg.figure"))
@@ -121,6 +123,7 @@ BROKEN = {
     "an error": "<script>throw new Error('x')</script>",
     "a complaint": "<script>console.warn('x')</script>",
     "no alternative text": "<article><svg class='figure'></svg></article>",
+    "no API entry": "<div class='in-the-library'><code>adam</code></div>",
     "raw mathematics": "<span class='math'>\\(x\\)</span>",
     "mathematics left as source": "<article><p>$\\hat{m}$ is the first</p></article>",
     "a directive": "<article><pre>#| export</pre></article>",

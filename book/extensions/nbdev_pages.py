@@ -2,9 +2,10 @@
 
 The lines `#| ...` of a cell are read, turned into what MyST-NB understands, and removed; every
 exported cell gets the target `cell-<id>`; figures are inlined as SVG so that they take the ink of
-the page; and every entry of the API page links to the cell that defines it.
+the page; every entry of the API page links to the cell that defines it, and the cell to the entry.
 """
 
+import ast
 import json
 import re
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ TAGS = {
     "exports": "exported",
 }
 MODULES = "<!-- modules -->"
+LINK = "{{py:obj}}`{1} <adam_nbdev.{0}.{1}>`"
 DEFINITION = re.compile(r"^# %% (\S+)\.ipynb #(\S+)$")
 
 
@@ -68,6 +70,7 @@ def read_page(app, docname, source):
         source[0] = source[0].replace(MODULES, api(Path(app.srcdir)))
         return
     notebook, cells = json.loads(source[0]), []
+    module = re.search(r'"#\| default_exp (\w+)', source[0])
     for cell in notebook["cells"]:
         targets = []
         if cell["cell_type"] == "code":
@@ -77,10 +80,25 @@ def read_page(app, docname, source):
                 raise ExtensionError(f"{docname}: {error}") from None
         if targets:
             text = "\n".join(f"({target})=" for target in targets) + "\n"
-            shown = {"cell_type": "markdown", "metadata": {}, "id": f"at-{cell['id']}"}
-            cells.append({**shown, "source": text})
+            cells.append(markdown(f"at-{cell['id']}", text))
         cells.append(cell)
+        if module and "exported" in cell["metadata"].get("tags", []):
+            links = [LINK.format(module[1], name) for name in public(cell["source"])]
+            if links:
+                text = f"```{{div}} in-the-library\nIn the library: {', '.join(links)}\n```"
+                cells.append(markdown(f"api-{cell['id']}", text))
     source[0] = json.dumps({**notebook, "cells": cells})
+
+
+def markdown(name, text):
+    return {"cell_type": "markdown", "metadata": {}, "id": name, "source": text}
+
+
+def public(code):
+    """The functions and classes with a docstring that some code defines for the library's users."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    found = [n for n in ast.parse(code).body if isinstance(n, kinds) and ast.get_docstring(n)]
+    return [node.name for node in found if not node.name.startswith("_")]
 
 
 def api(root):
