@@ -10,7 +10,13 @@ import importlib
 
 # %% ../nbs/workshop/extras.ipynb #a73fa6b1
 #: The extra of `pip install "adam_nbdev[...]"` that brings each optional library.
-EXTRAS = {"matplotlib": "figures", "numba": "kernels", "sympy": "symbolic", "torch": "torch"}
+EXTRAS = {
+    "matplotlib": "figures",
+    "numba": "kernels",
+    "sympy": "symbolic",
+    "torch": "torch",
+    "tqdm": "experiments",
+}
 
 
 def require(name):
