@@ -43,7 +43,7 @@ in-step: $(STAMPS)/environment
 	@$(BIN)/python book/in_step.py
 
 export: $(STAMPS)/environment ## write the library from the notebooks, and clean the notebooks
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
+	@$(BIN)/python book/in_step.py --write
 
 $(STAMPS)/wheel: $(STAMPS)/environment $(MODULES) pyproject.toml README.md LICENSE
 	@echo "== install adam_nbdev as a wheel"

@@ -4,6 +4,8 @@ import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 
+from sphinx_proof.domain import ProofDomain
+
 MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts")
 
 
@@ -39,8 +41,14 @@ def mark_parallel_safe(app, config):
             app.extensions[name].parallel_read_safe = True
 
 
+def mark_proofs_parallel_safe(app, config):
+    """Its domain keeps no data of its own to merge, but does not say so."""
+    ProofDomain.merge_domaindata = lambda self, docnames, otherdata: None
+
+
 def setup(app):
     app.connect("config-inited", mark_parallel_safe)
+    app.connect("config-inited", mark_proofs_parallel_safe)
     app.connect("config-inited", without_thebe)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
