@@ -207,5 +207,7 @@ d = { 'settings': { 'branch': 'main',
                                        'adam_nbdev.trajectory._observed': ( 'workshop/trajectory.html#_observed',
                                                                             'adam_nbdev/trajectory.py'),
                                        'adam_nbdev.trajectory._value': ('workshop/trajectory.html#_value', 'adam_nbdev/trajectory.py'),
+                                       'adam_nbdev.trajectory.settled': ('workshop/trajectory.html#settled', 'adam_nbdev/trajectory.py'),
                                        'adam_nbdev.trajectory.trajectory': ( 'workshop/trajectory.html#trajectory',
-                                                                             'adam_nbdev/trajectory.py')}}}
+                                                                             'adam_nbdev/trajectory.py'),
+                                       'adam_nbdev.trajectory.tuned': ('workshop/trajectory.html#tuned', 'adam_nbdev/trajectory.py')}}}

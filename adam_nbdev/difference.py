@@ -8,6 +8,7 @@ __all__ = ['Diff', 'Code', 'code', 'code_diff', 'formula_diff']
 # %% ../nbs/workshop/difference.ipynb #c413fa1f
 import difflib
 import html
+import inspect
 import re
 
 from .formula import Formula, equations
@@ -40,14 +41,16 @@ def code(rule):
     Parameters
     ----------
     rule : function
-        A rule.
+        A rule, or one of the functions of `adam_nbdev.steps` that rules are made of.
 
     Returns
     -------
     Code
         Its text; highlighted in a notebook.
     """
-    return Code(re.sub(r'\n\s*("""|\'\'\')(?s:.*?)\1', "", view(rule).source, count=1).rstrip())
+    step = getattr(rule, "__module__", None) == "adam_nbdev.steps"
+    source = inspect.getsource(rule) if step else view(rule).source
+    return Code(re.sub(r'\n\s*("""|\'\'\')(?s:.*?)\1', "", source, count=1).rstrip())
 
 
 def code_diff(before, after):

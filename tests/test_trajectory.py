@@ -8,7 +8,7 @@ from adam_nbdev.arrays import advance, start
 from adam_nbdev.catalogue import RULES
 from adam_nbdev.lines import lines
 from adam_nbdev.objectives import Objective, online, quadratic, reddi, sparse
-from adam_nbdev.trajectory import trajectory
+from adam_nbdev.trajectory import settled, trajectory, tuned
 
 VALLEY = quadratic(condition=10, angle=0.3)
 
@@ -128,3 +128,35 @@ def test_refused_before_anything_is_asked():
     with pytest.raises(ValueError):
         trajectory(adam, spy, steps=0)
     assert not asked
+
+
+def test_settled_is_not_fooled_by_a_crossing():
+    run = trajectory(adam, VALLEY, steps=40, lr=0.1)
+    assert settled(run) == run.excess[-4:].max() >= run.excess[-1]
+    assert settled(trajectory(adam, VALLEY, steps=3, lr=0.1)) >= 0
+    assert not np.isfinite(settled(trajectory(RULES["gradient_descent"], VALLEY, 60, lr=1e9)))
+
+
+def test_tuned_is_the_best_of_the_grid():
+    grid = [10.0**k for k in range(-4, 3)]
+    best = tuned(adam, VALLEY, grid, steps=40, seed=3)
+    ends = [settled(trajectory(adam, VALLEY, steps=40, lr=lr, seed=3)) for lr in grid]
+    assert best.hyperparameters["lr"] == grid[int(np.argmin(ends))]
+    shuffled = tuned(adam, VALLEY, grid[::-1], steps=40, seed=3)
+    assert shuffled.hyperparameters == best.hyperparameters
+
+
+def test_lost_runs_do_not_win():
+    best = tuned(RULES["gradient_descent"], VALLEY, [0.001, 0.01, 1e5, 1e6], steps=100)
+    assert best.hyperparameters["lr"] == 0.01
+
+
+@pytest.mark.parametrize("grid", [[1e-6, 1e-5, 1e-4], [0.1, 0.5, 2.5], [0.1]])
+def test_a_grid_that_is_too_short_is_refused(grid):
+    with pytest.raises(ValueError, match="is at the end of the grid; widen it"):
+        tuned(adam, VALLEY, grid, steps=30)
+
+
+def test_a_grid_on_which_all_is_lost_is_refused():
+    with pytest.raises(ValueError, match="try smaller learning rates"):
+        tuned(RULES["gradient_descent"], VALLEY, [1e9, 1e10, 1e11], steps=60)
