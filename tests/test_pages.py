@@ -8,10 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 PAGES = Path(__file__).resolve().parent.parent / "_build/html"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 pytestmark = pytest.mark.slow
 
 FAULTS = """() => {
@@ -73,6 +75,22 @@ def browser():
         chromium.close()
 
 
+def barriers(page):
+    """What axe-core finds that would keep a reader out: WCAG A and AA, and landmarks."""
+    rules = {name: {"enabled": True} for name in ("label-content-name-mismatch", "region")}
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "rules": rules}
+    found = (
+        Axe()
+        .run(page, options={"resultTypes": ["violations"], "preload": False, **options})
+        .response
+    )
+    return [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
 def faults(browser, address, names, scheme, width):
     """What is wrong with some pages: a list of sentences."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -101,7 +119,7 @@ def faults(browser, address, names, scheme, width):
     for now in names:
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
-        for fault in page.evaluate(FAULTS):
+        for fault in page.evaluate(FAULTS) + barriers(page):
             note(fault)
     page.close()
     return found
@@ -123,6 +141,10 @@ BROKEN = {
     "an error": "<script>throw new Error('x')</script>",
     "a complaint": "<script>console.warn('x')</script>",
     "no alternative text": "<article><svg class='figure'></svg></article>",
+    "no label": "<input type='text'>",
+    "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
+    "outside a landmark": "<p>alone</p>",
+    "another name": "<main><button aria-label='Go'>Search</button></main>",
     "no API entry": "<div class='in-the-library'><code>adam</code></div>",
     "raw mathematics": "<span class='math'>\\(x\\)</span>",
     "mathematics left as source": "<article><p>$\\hat{m}$ is the first</p></article>",
@@ -133,7 +155,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_page_is_found_out(browser, served, tmp_path, fault):
-    whole = "<!doctype html><link rel='icon' href='data:,'><p>well</p>"
+    whole = "<!doctype html><html lang='en'><title>x</title><link rel='icon' href='data:,'>"
+    whole += "<main><p>well</p></main>"
     (tmp_path / "broken.html").write_text(whole + BROKEN[fault])
     (tmp_path / "whole.html").write_text(whole)
     address = served(tmp_path)
