@@ -145,7 +145,7 @@ def main(arguments=None):
         parser.error(f"--seeds is {given.seeds}; it must be from 2 to 10")
     if not all(0 < lr < math.inf for lr in given.grid):
         parser.error("--grid holds a number that is no learning rate; give positive numbers")
-    bar = require("tqdm").tqdm
+    bar, _ = require("tqdm").tqdm, require("matplotlib")
     (x, labels), found, runs = features(mnist().train), {}, {}
     given.out.mkdir(parents=True, exist_ok=True)
     for method in METHODS:

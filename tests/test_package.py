@@ -62,6 +62,7 @@ def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
         ("from adam_nbdev.figures import book_style; book_style()", "figures"),
         ("from adam_nbdev.extras import require; require('torch')", "torch"),
         ("from adam_nbdev.extras import require; require('numba')", "kernels"),
+        ("from adam_nbdev.experiments import main; main([])", "experiments"),
     ],
 )
 def test_a_missing_extra_is_named_in_one_sentence(empty, tmp_path, code, extra):
