@@ -8,6 +8,7 @@ __all__ = ['RULES']
 # %% ../nbs/appendix/catalogue.ipynb #a38b5fef
 from .adagrad import adagrad
 from .adam import adam
+from .bias import adam_uncorrected
 from .momentum import gradient_descent, momentum, nesterov
 from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
 
@@ -23,5 +24,6 @@ RULES = {
         rmsprop_centred,
         rmsprop_momentum,
         adam,
+        adam_uncorrected,
     )
 }

@@ -54,7 +54,7 @@ def code(rule):
 
 
 def code_diff(before, after):
-    """How the code of two rules differs, docstrings left out.
+    """How the code of two rules differs, docstrings and comments left out.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def code_diff(before, after):
     Diff
         Lines that begin with `-` (only before), `+` (only after) or a space.
     """
-    lines = difflib.ndiff(code(before).splitlines(), code(after).splitlines())
+    texts = [re.sub(r"\s*#.*", "", code(rule)).splitlines() for rule in (before, after)]
+    lines = difflib.ndiff(*texts)
     return Diff("\n".join(line for line in lines if not line.startswith("?")))
 
 

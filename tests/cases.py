@@ -103,17 +103,51 @@ TORCH = {
         for e in (1e-8, 1e-3)
     ],
 }
-assert TORCH.keys() == RULES.keys()
+
+
+def weighted(values, decay):
+    """Moving average from 0 in closed form, as the sum of weights that the papers write."""
+    steps = np.arange(len(values))
+    age = steps[:, None] - steps
+    weights = np.where(age >= 0, (1 - decay) * float(decay) ** np.maximum(age, 0), 0.0)
+    return weights @ values
+
+
+def path(updates, *slots):
+    """The history of a run, in the shape of `run`, from its updates and slots (steps, n)."""
+    return np.stack([-np.cumsum(updates, axis=0), *slots], axis=1)
+
+
+def adam_uncorrected(grads, lr, beta1, beta2, eps):
+    m, v = weighted(grads, beta1), weighted(grads**2, beta2)
+    return path(lr * m / (np.sqrt(v) + eps), m, v)
+
+
+# For every rule that torch lacks: its paper's formula in closed form, and hyperparameters.
+ADAMS = [
+    {"lr": 0.03, "beta1": b1, "beta2": b2, "eps": eps}
+    for b1, b2 in ((0.9, 0.999), (0.8, 0.95), (0.0, 0.9))
+    for eps in (1e-8, 1e-3)
+]
+TEXTBOOK = {"adam_uncorrected": [(adam_uncorrected, h) for h in ADAMS]}
+assert TORCH.keys() | TEXTBOOK.keys() == RULES.keys()
+
+
+def oracles(name, grads):
+    """Histories of a rule that do not come from our code, each with its hyperparameters."""
+    for make, hyperparameters, slots in TORCH.get(name, []):
+        yield torch_run(make, grads, slots), hyperparameters
+    for formula, hyperparameters in TEXTBOOK.get(name, []):
+        yield formula(grads, **hyperparameters), hyperparameters
 
 
 def disagreement(rule, name, grads):
-    """How far a function is from torch's optimizer of that name, in parameter and state."""
+    """How far a function is from the oracles of that name, in parameter and state."""
     worst = 0.0
-    for make, hyperparameters, slots in TORCH[name]:
+    for theirs, hyperparameters in oracles(name, grads):
         try:
             with np.errstate(all="ignore"):
                 ours = run(rule, grads, **hyperparameters)
-            theirs = torch_run(make, grads, slots)
             error = max(distance(ours[:, i], theirs[:, i]) for i in range(theirs.shape[1]))
         except (ZeroDivisionError, OverflowError, TypeError, ValueError, IndexError):
             return math.inf

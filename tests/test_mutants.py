@@ -1,6 +1,7 @@
 """Break every rule in every way that some library has broken it: the checks must go red.
 
-The check is the one of test_torch: agreement with torch.optim in parameter and state.
+The check is that of test_oracles: agreement, in parameter and state, with torch.optim or, where
+torch has no such rule, with the paper's formula in closed form.
 """
 
 import ast
@@ -45,6 +46,12 @@ FAULTS = {
         ("L2 that was not asked for", "square = grad * grad", "grad = grad + 0.01 * param\n    square = grad * grad"),
         ("decay that was not asked for", "param - update", "param - 0.001 * param - update"),
         ("clipped", "param - update", "param - update / (1 + update * update)"),
+    ],
+    "adam_uncorrected": [
+        ("corrected", "lr * m / (sqrt(v) + eps)", "lr * unbias(m, beta1, step) / (sqrt(unbias(v, beta2, step)) + eps)"),
+        ("m corrected", "lr * m /", "lr * unbias(m, beta1, step) /"),
+        ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
+        ("momentum on the rescaled gradient", "lr * m / (sqrt(v) + eps)", "lr * grad / (sqrt(v) + eps)"),
     ],
     "adagrad": [
         ("sum of gradients", "square = grad * grad", "square = grad"),

@@ -22,6 +22,7 @@ VALLEY = quadratic(condition=10, angle=0.3)
 RUNS = [trajectory(rule, VALLEY, steps=20, lr=0.05) for rule in RULES.values()]
 LONG, LOST = (trajectory(RULES["gradient_descent"], VALLEY, steps=60, lr=lr) for lr in (0.1, 1e6))
 
+ADAM = list(RULES).index("adam")
 book_style()
 
 
@@ -42,8 +43,8 @@ def texts(figure):
 def test_every_rule_has_a_look_of_its_own():
     assert LOOKS.keys() == RULES.keys()
     looks = [style(rule) for rule in RULES.values()]
-    for key in ("color", "linestyle", "label"):
-        assert len({str(look[key]) for look in looks}) == len(looks)
+    assert len({look["label"] for look in looks}) == len(looks)
+    assert len({(look["color"], str(look["linestyle"])) for look in looks}) == len(looks)
     assert style(RULES["adam"]) == style("adam")
 
 
@@ -60,7 +61,7 @@ def test_labels_are_spread_in_order(heights, gap):
 DRAW = {
     "values": lambda: plot_values(RUNS),
     "paths": lambda: plot_paths(VALLEY, RUNS),
-    "quantities": lambda: plot_quantities(RUNS[-1], ["grad", "m_hat", "update"]),
+    "quantities": lambda: plot_quantities(RUNS[ADAM], ["grad", "m_hat", "update"]),
     "lost": lambda: plot_values([LONG, LOST]),
 }
 

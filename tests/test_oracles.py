@@ -1,4 +1,4 @@
-"""Every rule against the optimizer of torch.optim that follows the same convention."""
+"""Every rule against torch.optim, or the formula of its paper where torch has no such rule."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from adam_nbdev.steps import decoupled, l2
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_agrees_with_torch_over_a_thousand_steps(name):
+def test_agrees_with_its_oracles_over_a_thousand_steps(name):
     assert disagreement(RULES[name], name, gradients(1000)) < 1e-11
 
 
