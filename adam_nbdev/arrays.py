@@ -6,6 +6,8 @@
 __all__ = ['start', 'advance']
 
 # %% ../nbs/workshop/arrays.ipynb #944e9c73
+import sys
+
 import numpy as np
 
 from .rule import read, view
@@ -17,8 +19,8 @@ def _is_torch(x):
 
 def _widen(x):
     """The same values in the precision that is computed with."""
-    if isinstance(x, float):
-        return x
+    if isinstance(x, (int, float)):
+        return float(x)
     if not _is_torch(x):
         return x.astype(np.float64)
     return x.double() if x.device.type in ("cpu", "cuda", "meta") else x.float()
@@ -26,9 +28,27 @@ def _widen(x):
 
 def _round(x, like):
     """A result in the precision of the value that it replaces."""
-    if isinstance(like, float):
+    if isinstance(like, (int, float)):
+        if getattr(x, "ndim", 0):
+            mend = "make it of step, hyperparameters and tensor slots only"
+            raise TypeError(f"the new value of a tensor slot depends on an element; {mend}")
         return float(x)
-    return x.to(like.dtype) if _is_torch(like) else np.asarray(x, dtype=like.dtype)
+    if not _is_torch(like):
+        return np.array(np.broadcast_to(x, like.shape), dtype=like.dtype)
+    return x.to(like.dtype, copy=True) if _is_torch(x) else like.new_full(like.shape, x)
+
+
+def _double(name, value):
+    """A hyperparameter of one step as a double, or one sentence; a torch scalar stays one."""
+    if _is_torch(value) and value.ndim == 0:
+        return value
+    try:
+        if isinstance(value, str) or getattr(value, "ndim", 0):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        given = f"the hyperparameter '{name}' is {value!r}"
+        raise TypeError(f"{given}; give a number, or a function of step that does") from None
 
 
 def _check(name, x):
@@ -71,8 +91,8 @@ def _filled(slot, param):
     if slot.per == "tensor":
         return float(slot.start)
     if _is_torch(param):
-        filled = param.new_full(param.shape, slot.start)
-        return filled if param.dtype.itemsize >= 4 else filled.float()
+        wide = param.dtype if param.dtype.itemsize >= 4 else sys.modules["torch"].float32
+        return param.new_full(param.shape, slot.start, dtype=wide)
     return np.full(param.shape, slot.start, np.promote_types(param.dtype, np.float32))
 
 # %% ../nbs/workshop/arrays.ipynb #b970c299
@@ -111,6 +131,7 @@ def advance(rule, param, grad, state, step, record=None, **hyperparameters):
     seen = view(rule)
     chosen = seen.hyperparameters(step, hyperparameters)
     _check_fit(seen, param, grad, state, step)
+    chosen = {name: _double(name, value) for name, value in chosen.items()}
 
     def recorded(statement, name, value):
         if record is not None:
@@ -134,10 +155,16 @@ def _check_fit(seen, param, grad, state, step):
     if param.shape != grad.shape:
         shapes = f"param has shape {tuple(param.shape)} and grad {tuple(grad.shape)}"
         raise ValueError(f"{shapes}; they must be the same, nothing is broadcast")
-    if state.keys() != seen.slots.keys():
-        problem = f"rule '{seen.name}' keeps the slots {list(seen.slots)}, not {list(state)}"
+    if _is_torch(param) != _is_torch(grad):
+        kinds = f"param is a {type(param).__name__} and grad a {type(grad).__name__}"
+        raise TypeError(f"{kinds}; give two NumPy arrays or two torch tensors")
+    if not isinstance(state, dict) or state.keys() != seen.slots.keys():
+        found = list(state) if isinstance(state, dict) else state
+        problem = f"rule '{seen.name}' keeps the slots {list(seen.slots)}, not {found}"
         raise ValueError(f"{problem}; begin with start(rule, param)")
     for name, slot in seen.slots.items():
         if slot.per == "element" and getattr(state[name], "shape", None) != param.shape:
             problem = f"the slot '{name}' does not have the parameter's shape {tuple(param.shape)}"
             raise ValueError(f"{problem}; begin with start(rule, param)")
+        if slot.per == "element":
+            _check(f"the slot '{name}'", state[name])

@@ -45,6 +45,12 @@ class Slot:
             raise ValueError(f"a slot starts at a finite number, not at {self.start!r}")
 
 # %% ../nbs/workshop/convention.ipynb #b49a028f
+#: What readers call their own parameters, beside which hyperparameters are given by name.
+_TAKEN = frozenset(
+    "rule objective steps start noise seed state record grads digits lrs measure".split()
+)
+
+
 def is_rule(function):
     """Whether an object is a function with a rule's first parameters and a `step`."""
     if not isinstance(function, FunctionType):
@@ -57,8 +63,14 @@ def _refuse(name, problem, mend):
     return TypeError(f"rule '{name}': {problem}; {mend}")
 
 
-def _slot(name, parameter):
+def _slot(function, parameter):
+    name = function.__name__
     slot = Slot() if parameter.annotation is parameter.empty else parameter.annotation
+    if isinstance(slot, str):  # from __future__ import annotations
+        try:
+            slot = eval(slot, function.__globals__)
+        except Exception:
+            slot = None
     if parameter.default is not parameter.empty or not isinstance(slot, Slot):
         mend = "write the bare name, or annotate it with Slot(start=..., per=...)"
         raise _refuse(name, f"the slot '{parameter}' has a default or no Slot as annotation", mend)
@@ -70,19 +82,22 @@ def _default(name, parameter):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         mend = f"give it one, as in {parameter.name}=0.9, or let it stand before step as a slot"
         raise _refuse(name, f"the hyperparameter '{parameter}' has no number as default", mend)
-    return value
+    if parameter.name in _TAKEN:
+        problem = f"readers have a parameter '{parameter.name}' of their own"
+        raise _refuse(name, problem, f"call the hyperparameter otherwise, as in {parameter.name}_")
+    return value if type(value) is int else float(value)
 
 
 def _signature(function):
     """The slots and the defaults of a rule."""
-    name, parameters = function.__name__, inspect.signature(function, eval_str=True).parameters
+    name, parameters = function.__name__, inspect.signature(function).parameters
     form = "the signature is param, grad, the slots, step, then hyperparameters with defaults"
     if not is_rule(function) or any(p.kind != p.POSITIONAL_OR_KEYWORD for p in parameters.values()):
         given = ", ".join(str(p) for p in parameters.values())
         raise _refuse(name, f"its parameters are ({given})", form)
     split = list(parameters).index("step")
     ordered = list(parameters.values())
-    slots = {p.name: _slot(name, p) for p in ordered[2:split]}
+    slots = {p.name: _slot(function, p) for p in ordered[2:split]}
     return slots, {p.name: _default(name, p) for p in ordered[split + 1 :]}
 
 # %% ../nbs/workshop/convention.ipynb #6b2fd3a5
@@ -108,7 +123,12 @@ _PRIMITIVES = (steps.sqrt, steps.absolute, steps.sign, steps.maximum, steps.wher
 
 def namespace(function):
     """What the names in the body of a function mean outside of it: a dict."""
-    found = inspect.getclosurevars(function)
+    try:
+        found = inspect.getclosurevars(function)
+    except ValueError:
+        problem = "a name that it uses from the function around it has no value yet"
+        mend = "define that name before the rule is read"
+        raise _refuse(function.__name__, problem, mend) from None
     return {**found.builtins, **found.globals, **found.nonlocals}
 
 
@@ -140,10 +160,23 @@ def _call(name, tree, whole, known):
     check(function)
 
 
-def _expression(name, tree, local, known):
+def _chooses(node, known):
+    """Whether a node of the syntax is a call of `where`."""
+    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args
+    return called and known.get(node.func.id) is steps.where
+
+
+def _expression(name, tree, local, known, several=False):
     """Check one right-hand side, of which `local` names may be used."""
+    conditions = [node.args[0] for node in ast.walk(tree) if _chooses(node, known)]
     for node in ast.walk(tree):
         place = f"line {tree.lineno} uses "
+        if isinstance(node, ast.Compare) and (node not in conditions or len(node.ops) > 1):
+            mend = "compare two things, as the condition of where(condition, a, b)"
+            raise _refuse(name, f"{place}the comparison {ast.unparse(node)}", mend)
+        if isinstance(node, ast.Tuple) and (node is not tree or not several):
+            mend = "let every name have a value of its own, as in m, v = a, b"
+            raise _refuse(name, place + "a tuple as a value", mend)
         if not isinstance(node, _ALLOWED):
             mend = _MEND.get(type(node), "a body is arithmetic, comparisons and calls")
             raise _refuse(name, place + type(node).__name__, mend)
@@ -180,12 +213,25 @@ def _body(function, name):
         if not isinstance(statement, ast.Assign) or not targets(statement):
             mend = _MEND.get(type(statement), "a body is assignments to names and one return")
             raise _refuse(name, f"line {statement.lineno} is no assignment to names", mend)
-        _expression(name, statement.value, local, known)
+        _assignment(name, statement, local, known)
         local.update(targets(statement))
     if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
         raise _refuse(name, "its last line returns nothing", "end with return new_param, ...")
-    _expression(name, body[-1].value, local, known)
+    _expression(name, body[-1].value, local, known, several=True)
     return source, body[:-1], body[-1].value
+
+
+def _assignment(name, statement, local, known):
+    """Check one assignment: as many values as names."""
+    value, names = statement.value, targets(statement)
+    several = isinstance(statement.targets[0], ast.Tuple)
+    _expression(name, value, local, known, several)
+    given = len(value.elts) if isinstance(value, ast.Tuple) else 1
+    if calls_rule(value, known):
+        given = 1 + len(check(known[value.func.id]).slots)
+    if given != len(names):
+        problem = f"line {statement.lineno} assigns {given} value(s) to {len(names)} name(s)"
+        raise _refuse(name, problem, "give every name one value")
 
 # %% ../nbs/workshop/convention.ipynb #b4a831f9
 class Parsed(NamedTuple):
@@ -220,8 +266,13 @@ def check(function):
     if not isinstance(function, FunctionType):
         raise TypeError(f"a rule is a plain function, not {function!r}; write it with def")
     name = function.__name__
+    if hasattr(function, "__wrapped__"):
+        raise _refuse(name, "it is decorated", "hand over the function itself, without decorator")
     slots, defaults = _signature(function)
-    source, assignments, returned = _body(function, name)
+    try:
+        source, assignments, returned = _body(function, name)
+    except RecursionError:
+        raise _refuse(name, "it calls itself", "write the step in terms of other rules") from None
     known = namespace(function)
     given = returned.elts if isinstance(returned, ast.Tuple) else [returned]
     count = len(given)

@@ -46,12 +46,16 @@ def exact(rule, grads, param=0.0, digits=50, **hyperparameters):
         raise ValueError(f"digits is a positive integer, not {digits!r}")
     seen, context = view(rule), mpmath.MPContext()
     context.dps = digits
-    number = context.mpf
+
+
+    def number(value):
+        return context.mpf(value.item() if hasattr(value, "item") else value)
+
     param, state, history = number(param), [number(s.start) for s in seen.slots.values()], []
     for step, grad in enumerate(grads, start=1):
         chosen = seen.hyperparameters(step, hyperparameters)
         chosen = {name: number(value) for name, value in chosen.items()}
-        new = rule(param, number(grad), *state, step, **chosen)
+        new = rule(param, number(grad), *state, number(step), **chosen)
         param, *state = new if isinstance(new, tuple) else (new,)
         history.append((param, *state))
     return history

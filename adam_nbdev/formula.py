@@ -6,6 +6,7 @@
 __all__ = ['SYMBOLS', 'symbol', 'Formula', 'equations', 'formula', 'expression']
 
 # %% ../nbs/workshop/formula.ipynb #a2bbb8e0
+import math
 import re
 
 from .program import ATOM, INFIX, Dialect, Node, program, write
@@ -71,6 +72,8 @@ _LATEX = {
 
 
 def _number(value):
+    if not math.isfinite(value):
+        return r"\mathrm{NaN}" if math.isnan(value) else r"\infty" if value > 0 else r"-\infty"
     text = f"{value:g}" if float(f"{value:g}") == value else repr(value)
     mantissa, _, exponent = text.partition("e")
     power = rf"10^{{{int(exponent)}}}" if exponent else ""
@@ -84,22 +87,60 @@ def _dotted(node):
     return Node(op, tuple(_dotted(a) for a in node.args), node.scalar)
 
 
+_SQUARES = (
+    Node("*", (Node("name", ("grad",), False),) * 2, False),
+    Node("**", (Node("name", ("grad",), False), Node("number", (2,), True)), False),
+)
+
+
+def _spelling(steps):
+    """A function like `symbol` that gives no two identifiers of a program one symbol."""
+    seen, squares = steps.rule, [a.value for a in steps.assignments if a.alias == "square"]
+    names = ["param", "grad", "step", *seen.slots, *seen.defaults]
+    names = dict.fromkeys([*names, *(a.alias for a in steps.assignments)])
+    taken, plain = {}, set()
+    for name in sorted(names, key=lambda name: name not in SYMBOLS):
+        honest = name != "square" or (len(squares) == 1 and squares[0] in _SQUARES)
+        if not honest or taken.setdefault(symbol(name), name) != name:
+            plain.add(name)
+
+    def spell(name, time="", primes=""):
+        if name in plain:
+            found = rf"\mathrm{{{name.replace('_', ' ')}}}" + (f"_{{{time}}}" if time else "")
+        else:
+            found = symbol(name, time)
+        if not primes:
+            return found
+        power = found.startswith("{") and found.endswith("^2}")
+        head, underscore, tail = (found[1:-3] if power else found).partition("_")
+        return "{" + head + primes + underscore + tail + "}" + ("^2" if power else "")
+
+    return spell
+
+
 def _names(steps):
-    """A LaTeX symbol for every name of a program."""
-    seen = steps.rule
+    """A LaTeX symbol for every name of a program, and for the new `param` and slots."""
+    seen, spell = steps.rule, _spelling(steps)
     state = ["param", *seen.slots]
-    symbols = {n: symbol(n, "t-1") for n in state}
-    symbols |= {"grad": symbol("grad", "t"), "step": "t"} | {n: symbol(n) for n in seen.defaults}
-    outputs = {o.args[0]: n for n, o in zip(state, steps.outputs, strict=True) if o.op == "name"}
-    count = dict.fromkeys(["grad", *seen.defaults], 1)
+    symbols = {n: spell(n, "t-1") for n in state}
+    symbols |= {"grad": spell("grad", "t"), "step": "t"} | {n: spell(n) for n in seen.defaults}
+    outputs = _outputs(steps)
+    count = dict.fromkeys(["grad", "step", *seen.defaults], 1)
     for a in steps.assignments:
         last = a.name in outputs
         count[a.alias] = count.get(a.alias, 1 if a.alias in state else 0) + (not last)
         primes = "" if last else "'" * (count[a.alias] - 1)
-        plain = symbol(outputs.get(a.name, a.alias), "t")
-        head, underscore, tail = plain.partition("_")
-        symbols[a.name] = head + primes + underscore + tail
-    return symbols
+        symbols[a.name] = spell(outputs.get(a.name, a.alias), "t", primes)
+    return symbols, {n: spell(n, "t") for n in state}
+
+
+def _outputs(steps):
+    """For each assignment that is a new `param` or slot, which; if it is several, the first."""
+    made, found = {a.name for a in steps.assignments}, {}
+    for name, output in zip(["param", *steps.rule.slots], steps.outputs, strict=True):
+        if output.op == "name" and output.args[0] in made:
+            found.setdefault(output.args[0], name)
+    return found
 
 # %% ../nbs/workshop/formula.ipynb #25dec8c3
 class Formula(str):
@@ -124,11 +165,15 @@ def equations(rule):
         the right side of its formula in LaTeX.
     """
     steps = program(rule)
-    symbols = _names(steps)
+    symbols, new = _names(steps)
     latex = Dialect(_LATEX, _number, symbols.__getitem__)
-    written = [write(_dotted(a.value), latex) for a in steps.assignments]
-    lefts = [(a.statement, symbols[a.name]) for a in steps.assignments]
-    return [(*left, right) for left, right in zip(lefts, written, strict=True)]
+    rows = [(a.statement, symbols[a.name], a.value) for a in steps.assignments]
+    last = max([0, *(a.statement for a in steps.assignments)]) + 1
+    shown = _outputs(steps).values()
+    for name, output in zip(new, steps.outputs, strict=True):
+        if name not in shown:
+            rows.append((last, new[name], output))
+    return [(number, left, write(_dotted(value), latex)) for number, left, value in rows]
 
 
 def formula(rule):
@@ -160,7 +205,7 @@ def expression(rule, name="param", keep=()):
     rule : function
         A rule.
     name : str
-        A name that the rule assigns; its last value is taken.
+        `param`, a slot, or a name that the rule assigns; its last value is taken.
     keep : tuple of str
         Names that are left as they are and not replaced by what they are made of.
 
@@ -172,13 +217,14 @@ def expression(rule, name="param", keep=()):
     Raises
     ------
     ValueError
-        If the rule assigns no such name.
+        If the rule has no such name.
     """
     steps = program(rule)
     made = {a.name: a for a in steps.assignments}
-    aliases = [a.alias for a in steps.assignments]
-    if name not in aliases:
-        known = ", ".join(dict.fromkeys(aliases))
+    ends = {a.alias: Node("name", (a.name,), a.value.scalar) for a in steps.assignments}
+    ends |= dict(zip(["param", *steps.rule.slots], steps.outputs, strict=True))
+    if name not in ends:
+        known = ", ".join(ends)
         raise ValueError(f"rule '{steps.rule.name}' assigns no '{name}'; it assigns {known}")
 
     def substitute(node):
@@ -186,6 +232,10 @@ def expression(rule, name="param", keep=()):
             return substitute(made[node.args[0]].value)
         return node if node.leaf else Node(node.op, tuple(map(substitute, node.args)), node.scalar)
 
-    symbols, last = _names(steps), [a for a in steps.assignments if a.alias == name][-1]
+    symbols, new = _names(steps)
     latex = Dialect(_LATEX, _number, symbols.__getitem__)
-    return Formula(f"{symbols[last.name]} = {write(_dotted(substitute(last.value)), latex)}")
+    left = new[name] if name in new else symbols[ends[name].args[0]]
+    end = ends[name]
+    if end.op == "name" and end.args[0] in made:  # also where `keep` names it
+        end = made[end.args[0]].value
+    return Formula(f"{left} = {write(_dotted(substitute(end)), latex)}")

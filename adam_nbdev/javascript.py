@@ -6,6 +6,8 @@
 __all__ = ['javascript']
 
 # %% ../nbs/workshop/javascript.ipynb #1f392466
+import math
+
 from .program import ATOM, INFIX, Dialect, program, split, write
 
 # %% ../nbs/workshop/javascript.ipynb #584d4e09
@@ -24,6 +26,12 @@ _RESERVED = frozenset(
     "long native new package private protected public short static super switch synchronized "
     "this throw throws transient typeof var void volatile".split()
 )
+
+
+def _number(value):
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _identifier(name):
@@ -46,10 +54,10 @@ def javascript(rule):
         that JavaScript reserves has an underscore at its end.
     """
     seen = program(rule)
-    dialect = Dialect(_JAVASCRIPT, repr, _identifier)
+    dialect = Dialect(_JAVASCRIPT, _number, _identifier)
     scalars, elements = split(seen)
     inputs = map(_identifier, ["param", "grad", *seen.rule.slots, "step"])
-    defaults = ", ".join(f"{_identifier(n)} = {v!r}" for n, v in seen.rule.defaults.items())
+    defaults = ", ".join(f"{_identifier(n)} = {_number(v)}" for n, v in seen.rule.defaults.items())
     arguments = ", ".join([*inputs, f"{{{defaults}}} = {{}}"])
     body = [f"const {_identifier(a.name)} = {write(a.value, dialect)};" for a in scalars + elements]
     outputs = ", ".join(write(output, dialect) for output in seen.outputs)

@@ -43,7 +43,7 @@ def _divide(a, b):
 
 def _power(a, b):
     try:
-        value = float(a) ** b
+        value = float(a) ** float(b)
     except OverflowError:
         return Float(math.inf)
     except ZeroDivisionError:
@@ -98,6 +98,8 @@ def lines(rule, param, grad, state=None, step=1, **hyperparameters):
     ------
     TypeError
         If the rule breaks the convention or lacks a given hyperparameter or slot.
+    ValueError
+        If `step` is no positive integer.
     """
     return _step(rule, param, grad, state, step, hyperparameters)[0]
 
@@ -116,10 +118,12 @@ def _step(rule, param, grad, state, step, hyperparameters):
         found.append(Line(len(statements), name, float(value)))
         return value
 
+    if isinstance(step, bool) or not isinstance(step, int) or step < 1:
+        raise ValueError(f"step is {step!r}; count steps with integers, 1 at the first")
     chosen = seen.hyperparameters(step, hyperparameters)
     numbers = {"param": param, "grad": grad, **given, **chosen}
     numbers = {name: Float(value) for name, value in numbers.items()}
-    param, *slots = read(rule, {**numbers, "step": step}, record)
+    param, *slots = read(rule, {**numbers, "step": Float(step)}, record)
     return found, float(param), dict(zip(seen.slots, map(float, slots), strict=True))
 
 # %% ../nbs/workshop/lines.ipynb #f3d26035

@@ -7,7 +7,7 @@ __all__ = ['gradient_descent', 'momentum', 'nesterov']
 
 # %% ../nbs/background/momentum.ipynb #8f78e578
 def gradient_descent(param, grad, step, lr=0.01):
-    """Gradient descent: Robbins & Monro (1951); `torch.optim.SGD` without options.
+    """Gradient descent: Cauchy (1847); `torch.optim.SGD` without options.
 
     Parameters
     ----------
@@ -21,7 +21,8 @@ def gradient_descent(param, grad, step, lr=0.01):
     Returns
     -------
     number or array
-        The new `param`; the inputs are not modified. Deviations: none.
+        The new `param`; the inputs are not modified. On noisy gradients it is the method of
+        Robbins & Monro (1951), who let `lr` fall as 1/step; here it is constant, or a schedule.
     """
     update = lr * grad
     return param - update

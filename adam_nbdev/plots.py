@@ -192,7 +192,7 @@ def plot_quantities(trajectory, names, coordinates=(0, 1)):
     ----------
     trajectory : Trajectory
         The run.
-    names : sequence of str
+    names : str or sequence of str
         Names that its rule gives, such as `"m_hat"`; also `"grad"` and the slots.
     coordinates : sequence of int
         Which coordinates of a parameter of several; at most four.
@@ -207,9 +207,11 @@ def plot_quantities(trajectory, names, coordinates=(0, 1)):
     KeyError
         If the rule gives no such name.
     ValueError
-        If there is nothing to draw, or a quantity is nowhere finite.
+        If there is nothing to draw, there is no such coordinate, or a quantity is not finite at
+        step 1.
     """
     ((run, look),) = _checked(trajectory)
+    names = [names] if isinstance(names, str) else list(names)
     matplotlib, figure = require("matplotlib"), require("matplotlib.figure")
     lines = [look["linestyle"], *SPARE_LINES]
     if not names or not 1 <= len(coordinates) <= len(lines):
@@ -227,6 +229,9 @@ def plot_quantities(trajectory, names, coordinates=(0, 1)):
 def _quantity(ax, run, name, coordinates, look, lines):
     """Draw one quantity, a line for each coordinate; return the ends."""
     values, ends = run[name].reshape(run.steps, -1), []
+    size = values.shape[1]
+    if size > 1 and not all(-size <= i < size for i in coordinates):
+        raise ValueError(f"coordinates are {coordinates}; '{name}' has those from 0 to {size - 1}")
     steps = np.arange(1, run.steps + 1)
     for i, line in zip(coordinates if values.shape[1] > 1 else (0,), lines, strict=False):
         inside = np.isfinite(values[:, i])

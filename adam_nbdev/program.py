@@ -149,7 +149,8 @@ def split(program):
         First what depends on `step`, hyperparameters and tensor slots only, then the rest, in
         which it is referred to by name. The arithmetic is unchanged.
     """
-    scalars = {a.value: a for a in program.assignments if a.value.scalar}
+    scalars = [a for a in program.assignments if a.value.scalar]
+    named = {a.value: a.name for a in reversed(scalars)}
     taken = {a.name for a in program.assignments} | set(_inputs(program.rule))
 
     def lift(node):
@@ -157,16 +158,17 @@ def split(program):
             return node
         if not node.scalar:
             return Node(node.op, tuple(lift(a) for a in node.args), False)
-        if node not in scalars:
+        if node not in named:
             count = len(scalars)
             while (name := f"s{count + 1}") in taken:
                 count += 1
             taken.add(name)
-            scalars[node] = Assignment(name, name, node, 0)
-        return Node("name", (scalars[node].name,), True)
+            named[node] = name
+            scalars.append(Assignment(name, name, node, 0))
+        return Node("name", (named[node],), True)
 
     elements = [a._replace(value=lift(a.value)) for a in program.assignments if not a.value.scalar]
-    return list(scalars.values()), elements
+    return scalars, elements
 
 # %% ../nbs/workshop/program.ipynb #f2dd4c60
 class Dialect(NamedTuple):

@@ -99,7 +99,6 @@ def _statements(name, parsed, known):
     yield _statement(name, parsed, tree, names, () if calls_rule(tree, known) else tuple(new))
 
 
-@cache
 def view(function):
     """What every reader knows of a rule.
 
@@ -118,6 +117,13 @@ def view(function):
     TypeError
         If it breaks the convention; the sentence says where and how to mend it.
     """
+    if not isinstance(function, FunctionType):
+        check(function)
+    return _view(function)
+
+
+@cache
+def _view(function):
     parsed, known = check(function), namespace(function)
     return Rule(
         function=function,

@@ -42,12 +42,24 @@ def _sympy(name, *args):
 
 def _torch(name, *args):
     torch = sys.modules["torch"]
+    if name == "where":
+        return _torch_where(torch, *args)
     if name == "sign":
         return torch.where(torch.isnan(args[0]), args[0], torch.sign(args[0]))
     if name == "maximum":
         x, y = args if isinstance(args[0], torch.Tensor) else args[::-1]
         return torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device))
     return getattr(torch, name)(*args)
+
+
+def _torch_where(torch, condition, x, y):
+    if not isinstance(condition, torch.Tensor):
+        return x if condition else y
+    given = [arm.dtype for arm in (x, y) if isinstance(arm, torch.Tensor)]
+    double = torch.float32 if condition.device.type == "mps" else torch.float64
+    kind = {"dtype": given[0] if given else double, "device": condition.device}
+    arms = (a if isinstance(a, torch.Tensor) else torch.as_tensor(a, **kind) for a in (x, y))
+    return torch.where(condition, *arms)
 
 
 def _apply(name, *args):

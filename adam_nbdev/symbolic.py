@@ -25,7 +25,7 @@ def symbolic(rule, steps=1, state=None, step=1, **values):
     step : int or sympy.Expr
         The number of the first of them.
     **values : expression or schedule
-        `param`, `grad` (a function of the step: by default the symbols `g_1`, `g_2`, ...), and
+        `param`, `grad` (by default a function of the step, the symbols `g_1`, `g_2`, ...), and
         hyperparameters; those left out are symbols of their own name, positive.
 
     Returns
@@ -36,25 +36,30 @@ def symbolic(rule, steps=1, state=None, step=1, **values):
     Raises
     ------
     TypeError
-        If the rule breaks the convention or lacks a given hyperparameter.
+        If the rule breaks the convention or lacks a given hyperparameter or slot.
     """
     sympy, seen = require("sympy"), view(rule)
     param = values.pop("param", sympy.Symbol("theta_0", real=True))
     grad = values.pop("grad", lambda n: sympy.Symbol(f"g_{n}", real=True))
+    constant = isinstance(grad, sympy.Basic) or not callable(grad)
+    if unknown := (state or {}).keys() - seen.slots.keys():
+        known = ", ".join(seen.slots) or "none"
+        raise TypeError(f"rule '{seen.name}' has no slot '{min(unknown)}'; it has {known}")
     free = {n: sympy.Symbol(n, positive=True) for n in seen.defaults}
     started = {n: sympy.nsimplify(slot.start) for n, slot in seen.slots.items()}
     if state is not None:
         started = {n: state.get(n, sympy.Symbol(n, real=True)) for n in seen.slots}
     found, state = [], started
     for n in range(steps):
-        now = {"grad": grad(step + n)}
+        now = {"grad": grad if constant else grad(step + n)}
 
         def record(statement, name, value, now=now):
             now[name] = value
             return value
 
         chosen = seen.hyperparameters(step + n, {**free, **values})
-        numbers = {"param": param, "grad": now["grad"], **state, "step": step + n, **chosen}
+        numbers = {"param": param, "grad": now["grad"], **state, **chosen}
+        numbers["step"] = sympy.sympify(step + n)
         param, *slots = read(rule, numbers, record)
         state = dict(zip(seen.slots, slots, strict=True))
         found.append({**now, "param": param, **state})
@@ -83,6 +88,8 @@ def prove(left, right, tries=20):
     """
     sympy = require("sympy")
     difference = sympy.sympify(left) - sympy.sympify(right)
+    if difference.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        raise AssertionError(f"not equal: {left} and {right} are not both finite")
     for attempt in (sympy.expand, sympy.simplify, sympy.factor):
         if attempt(difference) == 0:
             return True

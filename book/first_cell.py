@@ -6,5 +6,6 @@ import sys
 if "google.colab" in sys.modules or "BINDER_SERVICE_HOST" in os.environ:
     import subprocess
 
-    library = "adam_nbdev[torch,symbolic,experiments]"
+    source = "git+https://github.com/adam-nbdev/adam_nbdev"
+    library = f"adam_nbdev[torch,symbolic,experiments] @ {source}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", library], check=True)

@@ -21,6 +21,15 @@ from adam_nbdev.rule import read, view
 from adam_nbdev.symbolic import symbolic
 
 REFUSED = {  # a function, and the cure that its refusal names
+    "(param, grad, m, step):\n  m = where(-1 < grad < 1, m, 0)\n  return param, m": "compare two",
+    "(param, grad, m, step):\n  m = m * (m * grad > 0)\n  return param, m": "where(condition",
+    "(param, grad, m, step):\n  m = (grad > 0) - (grad < 0)\n  return param, m": "where(cond",
+    "(param, grad, m, step):\n  both = (m, grad)\n  return param, m": "a value of its own",
+    "(param, grad, m, v, step):\n  m, v = where(m > 0, m, v)\n  return param, m, v": "one value",
+    "(param, grad, m, step):\n  m = where((m, grad) > 0, m, 0)\n  return param, m": "of its own",
+    "(param, grad, step, noise=1):\n  return param - noise * grad": "noise_",
+    "(param, grad, m: Nowhere, step):\n  return param, m": "annotate it with Slot",
+    "(param, grad, step):\n  param = broken(param, grad, step)\n  return param": "other rules",
     "(param, grad, m, step, lr=1):\n  if step > 1: m = m + grad\n  return param, m": "where(",
     "(param, grad, m, step, lr=1):\n  m = m if step > 1 else grad\n  return param, m": "where(",
     "(param, grad, m, step, lr=1):\n  m = where(m > 0 and m < 1, m, 0)\n  return param, m": "nest",
@@ -55,6 +64,7 @@ REFUSED = {  # a function, and the cure that its refusal names
     "(param, grad, m):\n  return param, m": "the signature is",
 }
 HEAD = (
+    "from __future__ import annotations\n"
     "import numpy as np\n"
     "from adam_nbdev.momentum import gradient_descent\n"
     "from adam_nbdev.steps import where\n"
@@ -204,7 +214,7 @@ def test_a_users_own_rule_works_with_every_reader(name, tmp_path):
 
 def test_intermediate_versions_of_a_quantity_carry_primes(tmp_path):
     lefts = [left for _, left, _ in equations(from_file(OWN, tmp_path, "adamw"))]
-    assert lefts[0] == r"\theta'_{t}" and lefts[-1] == r"\theta_{t}"
+    assert lefts[0] == r"{\theta'_{t}}" and lefts[-1] == r"\theta_{t}"
 
 
 def test_read_calls_the_rule_that_the_name_means_now(tmp_path):

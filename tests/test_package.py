@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adam_nbdev.adam import adam
+from adam_nbdev.difference import code
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
@@ -50,6 +53,8 @@ def empty(tmp_path_factory):
 def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
     done = run(empty, "\n".join(BLOCKS), tmp_path)
     assert done.returncode == 0, done.stderr
+    for block in BLOCKS:
+        assert run(empty, block, tmp_path).returncode == 0, block
     assert len(BLOCKS) >= 4 and r"\theta_{t} &= \theta_{t-1} - \Delta_{t}" in done.stdout
 
 
@@ -100,6 +105,10 @@ heavy = {"numpy", "torch", "numba", "matplotlib", "sympy", "mpmath"} & set(sys.m
 print(sorted(heavy))
 """
     assert run(sys.executable, code, tmp_path).stdout.strip() == "[]"
+
+
+def test_the_rule_in_the_readme_is_that_of_the_library():
+    assert str(code(adam)) in (ROOT / "README.md").read_text()
 
 
 def test_the_version_is_that_of_the_settings():
