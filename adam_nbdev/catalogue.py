@@ -10,6 +10,7 @@ from .adagrad import adagrad
 from .adam import adam
 from .bias import adam_uncorrected
 from .momentum import gradient_descent, momentum, nesterov
+from .parents import laprop
 from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
 
 #: Every rule of the book by its name.
@@ -25,5 +26,6 @@ RULES = {
         rmsprop_momentum,
         adam,
         adam_uncorrected,
+        laprop,
     )
 }

@@ -26,6 +26,7 @@ LOOKS = {
     "rmsprop_momentum": ("RMSprop with momentum", "#C874AC", (0, (8, 1.3, 3, 1.3))),
     "adam": ("Adam", "#CD1800", "-"),
     "adam_uncorrected": ("Adam, uncorrected", "#CD1800", (0, (5, 1.2))),
+    "laprop": ("LaProp", "#8E7CC3", (0, (10, 1.5, 2, 1.5, 2, 1.5))),
 }
 SPARE_COLORS = ("#8A6FD1", "#0B8C8C", "#A86C34", "#C0508A")
 SPARE_LINES = ((0, (2, 1)), (0, (6, 1, 2, 1, 2, 1)), (0, (12, 2)))

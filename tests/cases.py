@@ -123,13 +123,20 @@ def adam_uncorrected(grads, lr, beta1, beta2, eps):
     return path(lr * m / (np.sqrt(v) + eps), m, v)
 
 
+def laprop(grads, lr, beta1, beta2, eps):
+    steps = np.arange(1, len(grads) + 1)[:, None]
+    v = weighted(grads**2, beta2)
+    m = weighted(grads / (np.sqrt(v / (1 - beta2**steps)) + eps), beta1)
+    return path(lr * m / (1 - beta1**steps), m, v)
+
+
 # For every rule that torch lacks: its paper's formula in closed form, and hyperparameters.
 ADAMS = [
     {"lr": 0.03, "beta1": b1, "beta2": b2, "eps": eps}
     for b1, b2 in ((0.9, 0.999), (0.8, 0.95), (0.0, 0.9))
     for eps in (1e-8, 1e-3)
 ]
-TEXTBOOK = {"adam_uncorrected": [(adam_uncorrected, h) for h in ADAMS]}
+TEXTBOOK = {f.__name__: [(f, h) for h in ADAMS] for f in (adam_uncorrected, laprop)}
 assert TORCH.keys() | TEXTBOOK.keys() == RULES.keys()
 
 

@@ -53,6 +53,14 @@ FAULTS = {
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
         ("momentum on the rescaled gradient", "lr * m / (sqrt(v) + eps)", "lr * grad / (sqrt(v) + eps)"),
     ],
+    "laprop": [
+        ("v not corrected", "(sqrt(v_hat) + eps)", "(sqrt(v) + eps)"),
+        ("m not corrected", "lr * m_hat", "lr * m"),
+        ("Adam", "rescaled = grad / (sqrt(v_hat) + eps)\n    m = ema(m, rescaled, beta1)", "m = ema(m, grad, beta1)\n    rescaled = m / (sqrt(v_hat) + eps)"),
+        ("summed", "ema(m, rescaled, beta1)", "beta1 * m + rescaled"),
+        ("eps inside the root", "(sqrt(v_hat) + eps)", "sqrt(v_hat + eps)"),
+        ("state overwritten", "param - update, m, v", "param - update, m_hat, v_hat"),
+    ],
     "adagrad": [
         ("sum of gradients", "square = grad * grad", "square = grad"),
         ("average for sum", "accumulator + square", "0.9 * accumulator + 0.1 * square"),
