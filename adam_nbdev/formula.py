@@ -24,6 +24,7 @@ SYMBOLS = {
     "step": "t",
     "lr": r"\alpha",
     "eps": r"\epsilon",
+    "eps_hat": r"\hat{\epsilon}",
     "decay": r"\rho",
     "momentum": r"\mu",
     "weight_decay": r"\lambda",
