@@ -9,6 +9,7 @@ __all__ = ['RULES']
 from .adagrad import adagrad
 from .adam import adam
 from .bias import adam_uncorrected
+from .convergence import adopt, amsgrad, amsgrad_corrected, amsgrad_torch
 from .momentum import gradient_descent, momentum, nesterov
 from .parents import laprop
 from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
@@ -27,5 +28,9 @@ RULES = {
         adam,
         adam_uncorrected,
         laprop,
+        amsgrad,
+        amsgrad_corrected,
+        amsgrad_torch,
+        adopt,
     )
 }

@@ -27,6 +27,10 @@ LOOKS = {
     "adam": ("Adam", "#CD1800", "-"),
     "adam_uncorrected": ("Adam, uncorrected", "#CD1800", (0, (5, 1.2))),
     "laprop": ("LaProp", "#8E7CC3", (0, (10, 1.5, 2, 1.5, 2, 1.5))),
+    "amsgrad": ("AMSGrad", "#0B8C8C", "-"),
+    "amsgrad_corrected": ("AMSGrad, corrected", "#0B8C8C", (0, (5, 1.2))),
+    "amsgrad_torch": ("AMSGrad of torch", "#0B8C8C", (0, (1.5, 1.2))),
+    "adopt": ("ADOPT", "#A86C34", (0, (12, 2, 3, 2))),
 }
 SPARE_COLORS = ("#8A6FD1", "#0B8C8C", "#A86C34", "#C0508A")
 SPARE_LINES = ((0, (2, 1)), (0, (6, 1, 2, 1, 2, 1)), (0, (12, 2)))

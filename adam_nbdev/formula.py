@@ -21,6 +21,7 @@ SYMBOLS = {
     "accumulator": "G@",
     "buffer": "b@",
     "variance": r"{\sigma@^2}",
+    "v_max": r"v^{\max}@",
     "step": "t",
     "lr": r"\alpha",
     "eps": r"\epsilon",

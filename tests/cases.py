@@ -102,6 +102,15 @@ TORCH = {
         for b in ((0.9, 0.999), (0.8, 0.95), (0.0, 0.9), (0.95, 0.95))
         for e in (1e-8, 1e-3)
     ],
+    "amsgrad_torch": [
+        (
+            lambda p, b=b, e=e: _O.Adam(p, lr=0.03, betas=b, eps=e, amsgrad=True),
+            {"lr": 0.03, "beta1": b[0], "beta2": b[1], "eps": e},
+            ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
+        )
+        for b in ((0.9, 0.999), (0.8, 0.95))
+        for e in (1e-8, 1e-3)
+    ],
 }
 
 
@@ -130,6 +139,28 @@ def laprop(grads, lr, beta1, beta2, eps):
     return path(lr * m / (1 - beta1**steps), m, v)
 
 
+def amsgrad(grads, lr, beta1, beta2, eps):
+    m, v = weighted(grads, beta1), weighted(grads**2, beta2)
+    v_max = np.maximum.accumulate(v)
+    return path(lr * m / (np.sqrt(v_max) + eps), m, v, v_max)
+
+
+def amsgrad_corrected(grads, lr, beta1, beta2, eps):
+    steps = np.arange(1, len(grads) + 1)[:, None]
+    m, v = weighted(grads, beta1), weighted(grads**2, beta2)
+    v_max = np.maximum.accumulate(v / (1 - beta2**steps))
+    return path(lr * m / (1 - beta1**steps) / (np.sqrt(v_max) + eps), m, v, v_max)
+
+
+def adopt(grads, lr, beta1, beta2, eps):
+    steps = np.arange(1, len(grads) + 1)[:, None]
+    v = weighted(grads**2, beta2) + beta2**steps * grads[0] ** 2
+    rescaled = np.zeros_like(grads)
+    rescaled[1:] = grads[1:] / np.maximum(np.sqrt(v[:-1]), eps)
+    m = weighted(rescaled, beta1)
+    return path(lr * m, m, v)
+
+
 # For every rule that torch lacks: its paper's formula in closed form, and hyperparameters.
 ADAMS = [
     {"lr": 0.03, "beta1": b1, "beta2": b2, "eps": eps}
@@ -137,6 +168,7 @@ ADAMS = [
     for eps in (1e-8, 1e-3)
 ]
 TEXTBOOK = {f.__name__: [(f, h) for h in ADAMS] for f in (adam_uncorrected, laprop)}
+TEXTBOOK |= {f.__name__: [(f, h) for h in ADAMS] for f in (amsgrad, amsgrad_corrected, adopt)}
 assert TORCH.keys() | TEXTBOOK.keys() == RULES.keys()
 
 
@@ -155,7 +187,7 @@ def disagreement(rule, name, grads):
         try:
             with np.errstate(all="ignore"):
                 ours = run(rule, grads, **hyperparameters)
-            error = max(distance(ours[:, i], theirs[:, i]) for i in range(theirs.shape[1]))
+                error = max(distance(ours[:, i], theirs[:, i]) for i in range(theirs.shape[1]))
         except (ZeroDivisionError, OverflowError, TypeError, ValueError, IndexError):
             return math.inf
         worst = max(worst, math.inf if math.isnan(error) else error)

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import itertools
 
+import numpy as np
 import pytest
 from cases import disagreement, gradients
 
@@ -16,6 +17,8 @@ from adam_nbdev import steps
 from adam_nbdev.catalogue import RULES
 
 GRADS = gradients(60)
+GRADS = np.column_stack([GRADS, GRADS[:, 1]])
+GRADS[0, 3] = 0.0  # a coordinate that sees nothing at first
 
 # What went wrong somewhere: (fault, what the source says, what it said there).
 FAULTS = {
@@ -52,6 +55,31 @@ FAULTS = {
         ("m corrected", "lr * m /", "lr * unbias(m, beta1, step) /"),
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
         ("momentum on the rescaled gradient", "lr * m / (sqrt(v) + eps)", "lr * grad / (sqrt(v) + eps)"),
+    ],
+    "amsgrad": [
+        ("the maximum ignored", "sqrt(v_max)", "sqrt(v)"),
+        ("v replaced by its maximum", "param - update, m, v, v_max", "param - update, m, v_max, v_max"),
+        ("maximum of the corrected", "maximum(v_max, v)", "maximum(v_max, unbias(v, beta2, step))"),
+        ("minimum", "maximum(v_max, v)", "-maximum(-v_max, -v)"),
+        ("old v", "v_max = maximum(v_max, v)", "v_max = maximum(v_max, (v - (1 - beta2) * square) / beta2)"),
+    ],
+    "amsgrad_corrected": [
+        ("maximum of the raw", "maximum(v_max, v_hat)", "maximum(v_max, v)"),
+        ("as torch", "maximum(v_max, v_hat)\n    update = lr * m_hat / (sqrt(v_max) + eps)", "maximum(v_max, v)\n    update = lr * m_hat / (sqrt(unbias(v_max, beta2, step)) + eps)"),
+        ("the maximum ignored", "sqrt(v_max)", "sqrt(v_hat)"),
+    ],
+    "amsgrad_torch": [
+        ("as the paper", "sqrt(v_hat)", "sqrt(v_max)"),
+        ("maximum of the corrected", "maximum(v_max, v)", "maximum(v_max, unbias(v, beta2, step))"),
+        ("the maximum ignored", "unbias(v_max, beta2, step)", "unbias(v, beta2, step)"),
+    ],
+    "adopt": [
+        ("today's v", "grad / maximum(sqrt(v), eps)", "grad / maximum(sqrt(ema(v, square, beta2)), eps)"),
+        ("the first step taken", "0 * grad", "grad / maximum(sqrt(square), eps)"),
+        ("v starts at 0", "where(step > 1, ema(v, square, beta2), square)", "ema(v, square, beta2)"),
+        ("eps added", "maximum(sqrt(v), eps)", "(sqrt(v) + eps)"),
+        ("average, then rescale", "rescaled, beta1)", "grad, beta1) / maximum(sqrt(v), eps)"),
+        ("corrected", "lr * m", "lr * unbias(m, beta1, step)"),
     ],
     "laprop": [
         ("v not corrected", "(sqrt(v_hat) + eps)", "(sqrt(v) + eps)"),
