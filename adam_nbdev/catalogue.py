@@ -12,7 +12,7 @@ from .bias import adam_uncorrected
 from .convergence import adopt, amsgrad, amsgrad_corrected, amsgrad_torch
 from .momentum import gradient_descent, momentum, nesterov
 from .parents import laprop
-from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
+from .rmsprop import rmsprop, rmsprop_centred, rmsprop_corrected, rmsprop_momentum
 
 #: Every rule of the book by its name.
 RULES = {
@@ -25,6 +25,7 @@ RULES = {
         rmsprop,
         rmsprop_centred,
         rmsprop_momentum,
+        rmsprop_corrected,
         adam,
         adam_uncorrected,
         laprop,

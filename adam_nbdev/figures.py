@@ -24,6 +24,7 @@ LOOKS = {
     "rmsprop": ("RMSprop", "#CE8300", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
     "rmsprop_centred": ("RMSprop, centred", "#6B8435", (0, (8, 1.3, 1, 1.3))),
     "rmsprop_momentum": ("RMSprop with momentum", "#C874AC", (0, (8, 1.3, 3, 1.3))),
+    "rmsprop_corrected": ("RMSprop, corrected", "#CE8300", (0, (8, 1.5))),
     "adam": ("Adam", "#CD1800", "-"),
     "adam_uncorrected": ("Adam, uncorrected", "#CD1800", (0, (5, 1.2))),
     "laprop": ("LaProp", "#8E7CC3", (0, (10, 1.5, 2, 1.5, 2, 1.5))),

@@ -93,6 +93,14 @@ TORCH = {
         )
         for e in (1e-8, 1e-3)
     ],
+    "rmsprop_corrected": [
+        (
+            lambda p, e=e: _O.Adam(p, lr=0.03, betas=(0.0, 0.95), eps=e),
+            {"lr": 0.03, "decay": 0.95, "eps": e},
+            ["exp_avg_sq"],
+        )
+        for e in (1e-8, 1e-3)
+    ],
     "adam": [
         (
             lambda p, b=b, e=e: _O.Adam(p, lr=0.03, betas=b, eps=e),

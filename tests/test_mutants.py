@@ -81,6 +81,12 @@ FAULTS = {
         ("average, then rescale", "rescaled, beta1)", "grad, beta1) / maximum(sqrt(v), eps)"),
         ("corrected", "lr * m", "lr * unbias(m, beta1, step)"),
     ],
+    "rmsprop_corrected": [
+        ("not corrected", "sqrt(v_hat)", "sqrt(v)"),
+        ("eps inside the root", "(sqrt(v_hat) + eps)", "sqrt(v_hat + eps)"),
+        ("step starts at 2", "unbias(v, decay, step)", "unbias(v, decay, step + 1)"),
+        ("state overwritten", "param - update, v", "param - update, v_hat"),
+    ],
     "laprop": [
         ("v not corrected", "(sqrt(v_hat) + eps)", "(sqrt(v) + eps)"),
         ("m not corrected", "lr * m_hat", "lr * m"),
