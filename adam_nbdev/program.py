@@ -94,13 +94,16 @@ def _inputs(rule):
     return {name: Node("name", (name,), name in scalar) for name in names}
 
 
-def program(rule):
+def program(rule, before=None):
     """The program of a rule.
 
     Parameters
     ----------
     rule : function
         A rule.
+    before : function, optional
+        What is done first: `before(numbers)`, where `numbers` are nodes by the names of the
+        signature, returns those that the rule is given in place of others.
 
     Returns
     -------
@@ -115,11 +118,7 @@ def program(rule):
     seen = view(rule)
     inputs, assignments, statements = _inputs(seen), [], []
 
-    def record(statement, alias, value):
-        if not isinstance(value, Node) or value.leaf:
-            return value
-        if not statements or statements[-1] is not statement:
-            statements.append(statement)
+    def bind(alias, value):
         taken, name, count = {*inputs, *(a.name for a in assignments)}, alias, 1
         while name in taken:
             count += 1
@@ -127,7 +126,17 @@ def program(rule):
         assignments.append(Assignment(name, alias, value, len(statements)))
         return Node("name", (name,), value.scalar)
 
-    outputs = tuple(_node("+", 0, o).args[1] for o in read(rule, inputs, record))
+    def record(statement, alias, value):
+        if not isinstance(value, Node) or value.leaf:
+            return value
+        if not statements or statements[-1] is not statement:
+            statements.append(statement)
+        return bind(alias, value)
+
+    prepared = before(inputs) if before else {}
+    prepared = {alias: bind(alias, value) for alias, value in prepared.items()}
+    new = read(rule, {**inputs, **prepared}, record)
+    outputs = tuple(_node("+", 0, o).args[1] for o in new)
     for (name, slot), output in zip(seen.slots.items(), outputs[1:], strict=True):
         if slot.per == "tensor" and not output.scalar:
             problem = f"rule '{seen.name}': the tensor slot '{name}' depends on an element"
