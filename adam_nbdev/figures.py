@@ -124,6 +124,8 @@ def _middle(block, heights):
 def label_end(ax, ends):
     """Write labels to the right of the ends of lines, none over another.
 
+    A figure that is not high enough for its labels becomes higher.
+
     Parameters
     ----------
     ax : matplotlib.axes.Axes
@@ -136,9 +138,10 @@ def label_end(ax, ends):
     -------
     list of matplotlib.text.Annotation
     """
-    ax.figure.draw_without_rendering()
-    points = 72 / ax.figure.dpi
-    size = require("matplotlib").rcParams["font.size"]
+    figure, size = ax.figure, require("matplotlib").rcParams["font.size"]
+    figure.set_figheight(max(figure.get_figheight(), 1.3 * size * len(ends) / 72 + 0.7))
+    figure.draw_without_rendering()
+    points = 72 / figure.dpi
     heights = [points * ax.transData.transform((x, y))[1] for x, y, *_ in ends]
     return [
         ax.annotate(

@@ -42,7 +42,8 @@ def rprop(
     """
     size = where(step > 1, size, lr)
     agreement = sign(grad) * previous
-    factor = where(agreement > 0, up, where(agreement < 0, down, 1))
+    factor = where(agreement < 0, down, 1)
+    factor = where(agreement > 0, up, factor)
     size = maximum(size * factor, smallest)
     size = -maximum(-size, -largest)
     grad = where(agreement < 0, 0, grad)
