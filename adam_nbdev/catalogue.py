@@ -12,7 +12,14 @@ from .bias import adam_uncorrected
 from .convergence import adopt, amsgrad, amsgrad_corrected, amsgrad_torch
 from .momentum import gradient_descent, momentum, nesterov
 from .parents import laprop
-from .rmsprop import rmsprop, rmsprop_centred, rmsprop_corrected, rmsprop_momentum
+from adam_nbdev.rmsprop import (
+    rmsprop,
+    rmsprop_centred,
+    rmsprop_centred_momentum,
+    rmsprop_corrected,
+    rmsprop_momentum,
+    rprop,
+)
 
 #: Every rule of the book by its name.
 RULES = {
@@ -22,9 +29,11 @@ RULES = {
         momentum,
         nesterov,
         adagrad,
+        rprop,
         rmsprop,
         rmsprop_centred,
         rmsprop_momentum,
+        rmsprop_centred_momentum,
         rmsprop_corrected,
         adam,
         adam_uncorrected,

@@ -21,9 +21,11 @@ LOOKS = {
     "momentum": ("momentum", "#3A96EA", (0, (4, 1.5))),
     "nesterov": ("Nesterov", "#2567AE", (0, (4, 1.3, 1, 1.3))),
     "adagrad": ("Adagrad", "#00A769", (0, (8, 2))),
+    "rprop": ("Rprop", "#AB45E0", (0, (2, 1.3))),
     "rmsprop": ("RMSprop", "#CE8300", (0, (3, 1.2, 1, 1.2, 1, 1.2))),
     "rmsprop_centred": ("RMSprop, centred", "#6B8435", (0, (8, 1.3, 1, 1.3))),
     "rmsprop_momentum": ("RMSprop with momentum", "#C874AC", (0, (8, 1.3, 3, 1.3))),
+    "rmsprop_centred_momentum": ("RMSprop, centred, momentum", "#6B8435", (0, (3, 1.3))),
     "rmsprop_corrected": ("RMSprop, corrected", "#CE8300", (0, (8, 1.5))),
     "adam": ("Adam", "#CD1800", "-"),
     "adam_uncorrected": ("Adam, uncorrected", "#CD1800", (0, (5, 1.2))),
@@ -122,6 +124,8 @@ def _middle(block, heights):
 def label_end(ax, ends):
     """Write labels to the right of the ends of lines, none over another.
 
+    A figure that is not high enough for its labels becomes higher.
+
     Parameters
     ----------
     ax : matplotlib.axes.Axes
@@ -134,9 +138,10 @@ def label_end(ax, ends):
     -------
     list of matplotlib.text.Annotation
     """
-    ax.figure.draw_without_rendering()
-    points = 72 / ax.figure.dpi
-    size = require("matplotlib").rcParams["font.size"]
+    figure, size = ax.figure, require("matplotlib").rcParams["font.size"]
+    figure.set_figheight(max(figure.get_figheight(), 1.3 * size * len(ends) / 72 + 0.7))
+    figure.draw_without_rendering()
+    points = 72 / figure.dpi
     heights = [points * ax.transData.transform((x, y))[1] for x, y, *_ in ends]
     return [
         ax.annotate(

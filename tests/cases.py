@@ -69,6 +69,15 @@ TORCH = {
         (lambda p, e=e: _O.Adagrad(p, lr=0.03, eps=e), {"lr": 0.03, "eps": e}, ["sum"])
         for e in (1e-10, 1e-3)
     ],
+    "rprop": [
+        (
+            lambda p, b=b, e=e: _O.Rprop(p, lr=0.03, etas=e, step_sizes=b),
+            {"lr": 0.03, "down": e[0], "up": e[1], "smallest": b[0], "largest": b[1]},
+            ["prev", "step_size"],
+        )
+        for b in ((1e-6, 50), (0.02, 0.04), (1e-12, 0.01))
+        for e in ((0.5, 1.2), (0.7, 1.5))
+    ],
     "rmsprop": [
         (
             lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e),
@@ -90,6 +99,14 @@ TORCH = {
             lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e, momentum=0.8),
             {"lr": 0.03, "decay": 0.95, "eps": e, "momentum": 0.8},
             ["square_avg", "momentum_buffer"],
+        )
+        for e in (1e-8, 1e-3)
+    ],
+    "rmsprop_centred_momentum": [
+        (
+            lambda p, e=e: _O.RMSprop(p, lr=0.03, alpha=0.95, eps=e, centered=True, momentum=0.8),
+            {"lr": 0.03, "decay": 0.95, "eps": e, "momentum": 0.8},
+            ["square_avg", "grad_avg", "momentum_buffer"],
         )
         for e in (1e-8, 1e-3)
     ],

@@ -82,8 +82,14 @@ def ulps(a, b, size=None):
 def test_a_thousand_random_steps_agree_to_ten_units_in_the_last_place(rule):
     grads = np.random.default_rng(3).normal(size=1000) * 10.0 ** (np.arange(1000) % 7 - 3)
     start = [0.7, *(slot.start for slot in view(rule).slots.values())]
+    distinct = 900
+    if rule.__name__ == "rprop":
+        # Random signs take its size to the smallest and leave it there. Signs that change at every
+        # sixth step keep it between its bounds; at each change it rests.
+        grads = np.abs(grads) * np.where(np.arange(1000) // 6 % 2, -1, 1)
+        distinct = 1000 - 1000 // 6 - 1
     expected = in_python(rule, grads.tolist(), start)
-    assert len(np.unique(expected[:, 0])) > 900
+    assert len(np.unique(expected[:, 0])) > distinct
     found = in_node(rule, grads.tolist(), start)
     size = np.abs(expected)
     if rule.__name__ == "laprop":

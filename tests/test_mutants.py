@@ -17,8 +17,9 @@ from adam_nbdev import steps
 from adam_nbdev.catalogue import RULES
 
 GRADS = gradients(60)
-GRADS = np.column_stack([GRADS, GRADS[:, 1]])
+GRADS = np.column_stack([GRADS, GRADS[:, 1], GRADS[::-1, 1]])
 GRADS[0, 3] = 0.0  # a coordinate that sees nothing at first
+GRADS[0, 4] *= -1  # and one whose first two gradients are of opposite sign, with no zero between
 
 # What went wrong somewhere: (fault, what the source says, what it said there).
 FAULTS = {
@@ -102,6 +103,26 @@ FAULTS = {
         ("eps inside the root", "(sqrt(accumulator) + eps)", "sqrt(accumulator + eps)"),
         ("step counted too", "update = lr", "update = lr / sqrt(step)"),
     ],
+    "rprop": [
+        ("lr at every step", "where(step > 1, size, lr)", "lr + 0 * size"),
+        ("size starts at 0", "where(step > 1, size, lr)", "size"),
+        ("lr counted as seen", "step > 1", "step > 2"),
+        ("a step after a change of sign", "grad = where(agreement < 0, 0, grad)\n    ", ""),
+        ("remembered although its sign changed", "param - update, grad, size", "param - update, where(agreement < 0, -sign(previous) * 1.0, grad), size"),
+        ("the last step taken back", "update = size * sign(grad)", "update = where(agreement < 0, -size / down * sign(previous), size * sign(grad))"),
+        ("factors swapped", "agreement < 0, down, 1)\n    factor = where(agreement > 0", "agreement > 0, down, 1)\n    factor = where(agreement < 0"),
+        ("zero taken for agreement", "agreement > 0", "agreement >= 0"),
+        ("zero taken for a change", "where(agreement < 0, down, 1)", "down + 0 * grad"),
+        ("zero gradient taken for a change of sign", "grad = where(agreement < 0", "grad = where(agreement <= 0"),
+        ("no smallest", "maximum(size * factor, smallest)", "size * factor"),
+        ("no largest", "size = -maximum(-size, -largest)\n    ", ""),
+        ("bounds swapped", "maximum(size * factor, smallest)\n    size = -maximum(-size, -largest)", "-maximum(-size * factor, -smallest)\n    size = maximum(size, largest)"),
+        ("yesterday's size", "update = size * sign(grad)", "update = size / factor * sign(grad)"),
+        ("scaled by the gradient", "size * sign(grad)", "size * grad"),
+        ("lr counted twice", "update = size", "update = lr * size"),
+        ("sign remembered for gradient", "param - update, grad, size", "param - update, sign(grad), size"),
+        ("compared with the last gradient of any sign", "sign(grad) * previous", "grad * grad"),
+    ],
     "rmsprop": [
         ("bias corrected", "sqrt(v)", "sqrt(v / (1 - decay**step))"),
         ("v starts at 1", "(sqrt(v) + eps)", "(sqrt(v + decay**step) + eps)"),
@@ -118,6 +139,20 @@ FAULTS = {
         ("averaged buffer", "+ rescaled", "+ (1 - momentum) * rescaled"),
         ("lr inside, update unscaled", "update = lr * buffer", "update = buffer"),
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
+    ],
+    "rmsprop_centred_momentum": [
+        ("not centred", "v - m * m", "v"),
+        ("centred with the gradient", "v - m * m", "v - grad * m"),
+        ("eps inside the root", "(sqrt(variance) + eps)", "sqrt(variance + eps)"),
+        ("root missing", "sqrt(variance)", "variance"),
+        ("momentum on the raw gradient", "buffer = momentum * buffer + rescaled\n    update = lr * buffer", "buffer = momentum * buffer + grad\n    update = lr * buffer / (sqrt(variance) + eps)"),
+        ("average for gradient", "rescaled = grad /", "rescaled = m /"),
+        ("averaged buffer", "+ rescaled", "+ (1 - momentum) * rescaled"),
+        ("lr inside the buffer", "+ rescaled\n    update = lr * buffer", "+ lr * rescaled\n    update = buffer"),
+        ("momentum forgotten", "update = lr * buffer", "update = lr * rescaled"),
+        ("Nesterov", "update = lr * buffer", "update = lr * (rescaled + momentum * buffer)"),
+        ("bias corrected", "v - m * m", "unbias(v, decay, step) - unbias(m, decay, step) ** 2"),
+        ("decay and momentum swapped", "ema(v, square, decay), ema(m, grad, decay)", "ema(v, square, momentum), ema(m, grad, momentum)"),
     ],
     "momentum": [
         ("averaged buffer", "momentum * buffer + grad", "momentum * buffer + (1 - momentum) * grad"),

@@ -38,14 +38,32 @@ def test_both_kinds_of_weight_decay_agree_with_torch_at_a_large_rate(ours, their
     assert max(distance(got[:, i], expected[:, i]) for i in range(3)) < 1e-11
 
 
-def test_centred_rmsprop_stays_finite_where_torch_gives_nan():
+@pytest.mark.parametrize("name", ["rmsprop_centred", "rmsprop_centred_momentum"])
+def test_centred_rmsprop_stays_finite_where_torch_gives_nan(name):
     grads = np.full((300, 64), np.linspace(0.5, 2, 64), dtype=np.float32)
     with np.errstate(all="ignore"):
-        ours = run(RULES["rmsprop_centred"], grads, decay=np.float32(0.9), eps=np.float32(1e-8))
+        ours = run(RULES[name], grads, decay=np.float32(0.9), eps=np.float32(1e-8))
     param = torch.zeros(64, requires_grad=True)
-    optimizer = torch.optim.RMSprop([param], alpha=0.9, centered=True)
+    momentum = 0.9 if name.endswith("momentum") else 0
+    optimizer = torch.optim.RMSprop([param], alpha=0.9, centered=True, momentum=momentum)
     for grad in grads:
         param.grad = torch.from_numpy(grad)
         optimizer.step()
     assert (ours[:, 1] < ours[:, 2] ** 2).any(), "the clamp was never needed"
     assert np.isfinite(ours).all() and torch.isnan(param).any()
+
+
+def test_rprop_shows_a_nan_gradient_that_torch_passes_over():
+    grads = np.array([[1.0, 1.0], [np.nan, 1.0], [1.0, 1.0]])
+    theirs = torch_run(lambda p: torch.optim.Rprop(p), grads, [])
+    assert np.isfinite(theirs).all() and theirs[1, 0, 0] == theirs[0, 0, 0]
+    ours = run(RULES["rprop"], grads)
+    assert np.isnan(ours[1:, 0, 0]).all() and np.array_equal(ours[:, 0, 1], theirs[:, 0, 1])
+
+
+def test_rprop_compares_signs_where_torch_loses_a_product_of_small_gradients():
+    grads = np.full((5, 1), 1e-200)
+    theirs = torch_run(lambda p: torch.optim.Rprop(p), grads, ["step_size"])
+    ours = run(RULES["rprop"], grads)
+    assert np.allclose(theirs[:, 1, 0], 0.01)
+    assert np.allclose(ours[:, 2, 0], 0.01 * 1.2 ** np.arange(5))

@@ -34,6 +34,13 @@ def test_the_first_step_of_adam_is_lr_times_the_sign_within_two_ulp(grad, lr, be
     assert abs(param[0] + math.copysign(lr, grad)) <= 2 * np.spacing(lr)
 
 
+@given(grads=gradients)
+def test_rprop_sees_nothing_but_signs(grads):
+    param, state = run(RULES["rprop"], grads)
+    same, same_state = run(RULES["rprop"], np.sign(grads))
+    assert np.array_equal(param, same) and np.array_equal(state["size"], same_state["size"])
+
+
 @given(grads=gradients, power=st.integers(-30, 30))
 @pytest.mark.parametrize("name", ["adam", "adagrad", "rmsprop", "rmsprop_momentum"])
 def test_without_eps_the_scale_of_the_gradients_drops_out(name, grads, power):
@@ -56,7 +63,8 @@ def test_a_permutation_of_the_coordinates_commutes_with_the_rule(rule, grads, se
 def test_zero_gradients_from_zero_state_move_nothing(rule, param, steps):
     moved, state = run(rule, np.zeros((steps, 4)), param)
     assert np.array_equal(moved, param)
-    assert not any(state[name].any() for name in state)
+    at_rest = {"size": 0.01} if rule is RULES["rprop"] else {}  # a step size, and not a memory
+    assert all((state[name] == at_rest.get(name, 0)).all() for name in state)
 
 
 @given(rule=rules, grads=gradients, data=st.data())
