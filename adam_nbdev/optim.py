@@ -15,7 +15,12 @@ from .convergence import amsgrad_torch
 from .extras import require
 from .momentum import gradient_descent, momentum, nesterov
 from .optimizer import Reading, Stepper
-from .rmsprop import rmsprop, rmsprop_centred, rmsprop_momentum
+from adam_nbdev.rmsprop import (
+    rmsprop,
+    rmsprop_centred,
+    rmsprop_centred_momentum,
+    rmsprop_momentum,
+)
 
 torch = require("torch")
 
@@ -87,6 +92,10 @@ _RMSPROP = {
     (False, False): (rmsprop, {"v": "square_avg"}),
     (False, True): (rmsprop_momentum, {"v": "square_avg", "buffer": "momentum_buffer"}),
     (True, False): (rmsprop_centred, {"v": "square_avg", "m": "grad_avg"}),
+    (True, True): (
+        rmsprop_centred_momentum,
+        {"v": "square_avg", "m": "grad_avg", "buffer": "momentum_buffer"},
+    ),
 }
 
 
