@@ -84,7 +84,7 @@ def _rounds(answer, reference, given):
     moved = {n: v if n in given else _moved(n, v) for n, v in defaults.items()}
     return [defaults, moved]
 
-# %% ../nbs/workshop/grade.ipynb #bcae15ac
+# %% ../nbs/workshop/grade.ipynb #d0cb8086
 def _same(x, y, scale=0.0):
     """Whether two values are equal but for rounding, relative to the larger of them or `scale`."""
     if not (math.isfinite(x) and math.isfinite(y)):
@@ -103,7 +103,7 @@ class _Pair:
         self.slots = {n: n for n in theirs} if same else dict(zip(theirs, mine, strict=True))
 
     def advance(self, step):
-        """Take a step with both; what differs after it, as (name, one, other, agreeing names)."""
+        """Take a step with both; what differs after it: (name, one, other, where to look)."""
         found, grad = [], self.grads[step - 1]
         for i, rule in enumerate(self.rules):
             lines, self.params[i], self.states[i] = _step(
@@ -111,11 +111,14 @@ class _Pair:
             )
             found.append({line.name: line.value for line in lines})
         mine, theirs = self.states
-        kept = {name: (mine[ours], theirs[name]) for name, ours in self.slots.items()}
-        parted = [n for n, x in {**kept, "param": self.params}.items() if not self._close(n, *x)]
+        pairs = {name: (mine[ours], theirs[name]) for name, ours in self.slots.items()}
+        pairs["param"] = tuple(self.params)
+        parted = [name for name, pair in pairs.items() if not self._close(name, *pair)]
         if not parted:
             return None
-        return _first(*found) or (parted[0], *{**kept, "param": self.params}[parted[0]], None)
+        hint = "What was computed under that name is right; look at what is returned."
+        last = parted[0], *pairs[parted[0]], hint if parted[0] in found[0] else ""
+        return _first(*found) or last
 
     def _close(self, name, x, y):
         largest = max(self.scales.get(name, 0.0), abs(y) if math.isfinite(y) else 0.0)
@@ -131,17 +134,20 @@ def _distance(x, y):
 
 
 def _first(mine, theirs):
-    """The first name that two steps give to different values, and the names that agree before."""
+    """The first name that two steps give to different values, and which agree before it."""
     agree = []
     for name in theirs:
         if name in mine and not _same(mine[name], theirs[name]):
-            return name, mine[name], theirs[name], agree
+            *others, last = agree or [""]
+            names = f"{', '.join(others)} and {last} agree" if others else f"{last} agrees"
+            hint = f"Before it {names}." if agree else "It is the first name that both use."
+            return name, mine[name], theirs[name], hint
         agree += [name] if name in mine else []
     return None
 
-# %% ../nbs/workshop/grade.ipynb #a8c48e56
-def _sentence(pair, step, name, x, y, agree, moved):
-    """What is said of a difference: where, which numbers, and what the names around it say."""
+# %% ../nbs/workshop/grade.ipynb #5645105d
+def _sentence(pair, step, name, x, y, hint, moved):
+    """What is said of a difference: where, which numbers, and where to look."""
     for digits in (6, 10, 17):
         one, other = f"{x:.{digits}g}", f"{y:.{digits}g}"
         if one != other:
@@ -149,14 +155,7 @@ def _sentence(pair, step, name, x, y, agree, moved):
     chosen = ", ".join(f"{n}={v:g}" for n, v in pair.chosen.items() if not callable(v))
     place = f"with {chosen}, step {step}" if moved else f"step {step}"
     place = f"{place}, gradient {pair.grads[step - 1]:.6g}"
-    said = f"{place}: {name} is {one}, the reference has {other}"
-    if agree is None:
-        return f"{said}. What was computed under that name is right; look at what is returned."
-    if not agree:
-        return f"{said}. It is the first name that both use."
-    *others, last = agree
-    names = f"{', '.join(others)} and {last} agree" if others else f"{last} agrees"
-    return f"{said}. Before it {names}."
+    return f"{place}: {name} is {one}, the reference has {other}. {hint}".rstrip()
 
 
 def _apart(answer, reference, columns, chosen, moved):
@@ -165,8 +164,8 @@ def _apart(answer, reference, columns, chosen, moved):
     for step in range(1, len(columns[0]) + 1):
         parted = [(found, pair) for pair in pairs if (found := pair.advance(step))]
         if parted:
-            (name, x, y, agree), pair = max(parted, key=lambda p: _distance(*p[0][1:3]))
-            said = _sentence(pair, step, name, x, y, agree, moved)
+            (name, x, y, hint), pair = max(parted, key=lambda p: _distance(*p[0][1:3]))
+            said = _sentence(pair, step, name, x, y, hint, moved)
             return Verdict(False, said, step, name, x, y, tuple(pair.grads[:step]), chosen)
     if not any(math.isfinite(pair.params[1]) for pair in pairs):
         raise ValueError("the reference gives no finite number on these gradients; give others")

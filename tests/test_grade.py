@@ -116,6 +116,13 @@ def test_the_verdict_leads_back_to_the_numbers(tmp_path):
     )
 
 
+def test_an_empty_answer_is_told_no_more_than_what_differs(tmp_path):
+    verdict = grade(function("adam", HEAD + "    return param, m, v", tmp_path), ADAM)
+    assert not verdict and str(verdict).startswith("step 1, gradient ")
+    assert str(verdict).split(": ")[1].startswith("m is 0, the reference has ")
+    assert str(verdict).count(". ") == 0
+
+
 def test_a_number_typed_for_a_hyperparameter_is_found(tmp_path):
     body = RIGHT["the rate outside"].replace("grad, beta1)", "grad, 0.9)")
     verdict = grade(written(body, tmp_path), ADAM)
