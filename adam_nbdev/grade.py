@@ -72,18 +72,6 @@ def _moved(name, value):
         return 0.1
     return 2 * value - 1 if 0.5 < value < 1 else 3 * value
 
-
-def _rounds(answer, reference, given):
-    """The hyperparameters of both runs, or one sentence about what the answer lacks."""
-    reference.hyperparameters(1, given)
-    defaults = {**reference.defaults, **given}
-    if missing := [name for name in defaults if name not in answer.defaults]:
-        known = ", ".join(answer.defaults) or "none"
-        problem = f"the answer has no hyperparameter '{missing[0]}'; it has {known}"
-        return f"{problem}, the reference has {', '.join(reference.defaults)}"
-    moved = {n: v if n in given else _moved(n, v) for n, v in defaults.items()}
-    return [defaults, moved]
-
 # %% ../nbs/workshop/grade.ipynb #d0cb8086
 def _same(x, y, scale=0.0):
     """Whether two values are equal but for rounding, relative to the larger of them or `scale`."""
