@@ -44,12 +44,12 @@ _TOLERANCE = 1e-9
 
 
 def _gradients(steps=60):
-    """For each of four coordinates, gradients that change at every step."""
+    """For each of five coordinates, gradients that change at every step."""
     rng = random.Random(0)
-    scales = (1e3, 1.0, 1e-6, 1.0)
+    scales = (1e3, 1.0, 1e-6, 1.0, 1.0)
     rows = [[rng.gauss(0, 1) * scale for scale in scales] for _ in range(steps)]
     rows[0][3] = 0.0
-    rows[1] = [0.0] * len(scales)
+    rows[1][:4] = [0.0] * 4
     rows[steps // 2] = [100 * grad for grad in rows[steps // 2]]
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -170,7 +170,7 @@ def grade(answer, reference, /, grads=None, **hyperparameters):
     reference : function
         A rule.
     grads : array, (steps,) or (steps, coordinates), optional
-        The gradients; by default 60 steps of four coordinates that change at every step.
+        The gradients; by default 60 steps of five coordinates that change at every step.
     **hyperparameters : float or schedule
         Those to be held at a value. Of the others the reference's defaults are tried, and others.
 

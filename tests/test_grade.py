@@ -63,13 +63,17 @@ def test_slots_may_have_other_names_and_another_order(tmp_path):
     assert grade(written(swapped, tmp_path, HEAD.replace("m, v,", "v, m,")), ADAM)
 
 
+# What shows only with unusual hyperparameters: a first step that is longer than the longest.
+OUTSIDE = {"lr counted as seen": {"lr": 100.0}}
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_is_itself_and_no_mutant_of_it_passes(name, tmp_path):
     assert grade(RULES[name], RULES[name])
     passed = [
         fault
         for fault, source in sources(RULES[name])
-        if grade(function(name, source, tmp_path), RULES[name])
+        if grade(function(name, source, tmp_path), RULES[name], **OUTSIDE.get(fault, {}))
     ]
     assert not passed
 
