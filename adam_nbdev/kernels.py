@@ -71,17 +71,24 @@ _SCALARS = Dialect(
 )
 
 
-def _average(node):
-    """The expression with every `b*x + (1-b)*y` in it as `x + (1-b)*(y-x)`."""
+def _average(node, values):
+    """The expression with every `b*x + (1-b)*y` in it as `x + (1-b)*(y-x)`.
+
+    Of a square `y`, no more than `(1-b)*y` needs to be finite; what is infinite already stays so.
+    """
     if node.leaf:
         return node
-    node = Node(node.op, tuple(map(_average, node.args)), node.scalar)
+    node = Node(node.op, tuple(_average(a, values) for a in node.args), node.scalar)
     if node.op != "+" or any(a.op != "*" for a in node.args):
         return node
     (decay, x), (rest, y) = (a.args for a in node.args)
     if not decay.scalar or rest != 1 - decay:
         return node
-    return x + rest * (y - x)
+    value = values.get(y.args[0], y) if y.op == "name" else y
+    if value.op != "*" or any(a.scalar for a in value.args):
+        return x + rest * (y - x)
+    lost = steps.where(x < math.inf, rest * x, 0)
+    return x + (rest * value.args[0] * value.args[1] - lost)
 
 
 def _leaves(node):
@@ -187,7 +194,8 @@ def plan(rule, decay=""):
     """What the kernel of a rule is printed from, with a kind of weight decay before it."""
     ours = {name: Node("name", (name,), True) for name in ("_scale", "_decay")}
     seen = program(rule, lambda numbers: BEFORE[decay]({**numbers, **ours}))
-    averaged = tuple(a._replace(value=_average(a.value)) for a in seen.assignments)
+    values = {a.name: a.value for a in seen.assignments}
+    averaged = tuple(a._replace(value=_average(a.value, values)) for a in seen.assignments)
     scalars, elements = split(replace(seen, assignments=averaged))
     outputs = dict(zip(("param", *seen.rule.slots), seen.outputs, strict=True))
     tensor = tuple(n for n, slot in seen.rule.slots.items() if slot.per == "tensor")
@@ -433,7 +441,7 @@ _NORM = '''\
 def squares(x):
     total = 0.0
     for _i in range(x.size):
-        value = float({read})
+        value = _real({read})
         total += value * value
     return total
 

@@ -1,0 +1,245 @@
+"""Every rule as a kernel: against fifty digits, in every format, on any number of threads."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cases import distance, gradients
+from test_exactness import reference
+from test_own_rules import RULES as OWN
+
+from adam_nbdev import kernels
+from adam_nbdev.arrays import advance, start
+from adam_nbdev.catalogue import RULES
+from adam_nbdev.convention import Slot
+from adam_nbdev.kernels import Batch, source, step_inplace, sum_of_squares
+from adam_nbdev.rule import view
+
+ADAM = RULES["adam"]
+
+
+def stepped(rule, grads, threads=None, param=None, **hyperparameters):
+    """The parameter after every step in place, and the state at the end."""
+    param = 0 * grads[0] if param is None else param
+    state, history = start(rule, param), []
+    for step, grad in enumerate(grads, start=1):
+        step_inplace(rule, param, grad.copy(), state, step, threads, **hyperparameters)
+        history.append(param.copy())
+    return np.array(history), state
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-13), (np.float32, 2e-6)])
+def test_a_kernel_is_as_exact_as_its_precision(rule, dtype, bound):
+    grads = gradients().astype(dtype)
+    found, state = stepped(rule, grads)
+    assert distance(found, reference(rule, grads)) < bound
+    assert all(value.dtype == dtype for value in state.values() if isinstance(value, np.ndarray))
+
+
+@pytest.mark.parametrize("rule", OWN, ids=lambda rule: rule.__name__)
+def test_a_rule_as_users_write_them_is_a_kernel_at_once(rule):
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(20, 7))
+    param = np.full(7, 0.25)
+    wanted, state = param.copy(), start(rule, param)
+    for step, grad in enumerate(grads, start=1):
+        wanted, state = advance(rule, wanted, grad, state, step)
+    found, kept = stepped(rule, grads, param=param)
+    assert np.allclose(found[-1], wanted, rtol=1e-13, atol=0)
+    for name, value in state.items():
+        assert np.allclose(kept[name], value, rtol=1e-12, atol=1e-300)
+
+
+def test_a_tensor_slot_is_advanced_once_a_step():
+    def nadam(param, grad, m, product: Slot(start=1.0, per="tensor"), step, lr=0.1, beta1=0.9):
+        product = product * beta1
+        m = beta1 * m + (1 - beta1) * grad
+        update = lr * m / (1 - product)
+        return param - update, m, product
+
+    found, state = stepped(nadam, np.ones((5, 3)))
+    assert state["product"] == pytest.approx(0.9**5, rel=1e-15)
+    assert np.allclose(found[-1], -0.5)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_number_that_is_none_stays_in_its_element(rule):
+    grads = gradients(10).astype(np.float32)
+    clean, _ = stepped(rule, grads)
+    grads[4, 1] = np.nan
+    found, _ = stepped(rule, grads)
+    assert np.isnan(found[-1, 1]) and np.array_equal(found[-1, [0, 2]], clean[-1, [0, 2]])
+
+
+def test_bias_correction_and_averages_do_not_drift_in_single_precision():
+    grads = np.ones((3, 4), np.float32)
+    for beta2 in (0.9999, 0.99999):
+        found, _ = stepped(ADAM, grads, beta2=beta2)
+        assert distance(found, reference(ADAM, grads, beta2=beta2)) < 1e-6
+    rng = np.random.default_rng(0)
+    param, v = np.zeros(1000, np.float32), np.zeros(1000)
+    state = start(ADAM, param)
+    for step in range(1, 5001):
+        grad = rng.normal(size=1000).astype(np.float32)
+        step_inplace(ADAM, param, grad, state, step, threads=1)
+        v = 0.999 * v + 0.001 * grad.astype(float) ** 2
+    assert abs(np.mean(state["v"] / v) - 1) < 1e-6, "0.999 and 0.001 in float32 make it 1.3e-5"
+
+
+SHAPES = [(300_000,), (7,), (), (0,), (40, 5000), (1,)]
+
+
+def model(seed=0):
+    rng = np.random.default_rng(seed)
+    params = [np.array(rng.normal(size=shape), np.float32) for shape in SHAPES]
+    return params, [start(ADAM, p) for p in params], rng
+
+
+@pytest.mark.parametrize("openmp", [True, False])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_nothing(monkeypatch, threads, openmp):
+    if not openmp:
+        monkeypatch.setattr(kernels, "_openmp", lambda: None)
+    elif sys.platform == "linux":
+        assert kernels._openmp() is not None
+    wanted, states, rng = model()
+    params, ours, _ = model()
+    for step in (1, 2, 3):
+        grads = [np.array(rng.normal(size=shape), np.float32) for shape in SHAPES]
+        for p, g, s in zip(wanted, grads, states, strict=True):
+            step_inplace(ADAM, p, g, s, step, threads=1)
+        step_inplace(ADAM, params, grads, ours, step, threads=threads)
+    assert all(np.array_equal(p, q) for p, q in zip(params, wanted, strict=True))
+    assert all(
+        np.array_equal(s[name], t[name]) for s, t in zip(ours, states, strict=True) for name in s
+    )
+
+
+def test_the_sum_of_squares_does_not_depend_on_threads_and_is_right():
+    _, _, rng = model()
+    grads = [np.array(rng.normal(size=shape), np.float32) for shape in SHAPES]
+    batch = Batch(ADAM, ("float32",) * 4, [g.size for g in grads])
+    batch.pointers[1] = [g.ctypes.data for g in grads]
+    found = [sum_of_squares(batch, "float32", threads) for threads in (1, 2, 5)]
+    assert len(set(found)) == 1
+    assert found[0] == pytest.approx(sum((g.astype(float) ** 2).sum() for g in grads), rel=1e-12)
+
+
+def test_half_precision_is_rounded_once():
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(30, 50)).astype(np.float16)
+    param = np.zeros(50, np.float16)
+    state = start(ADAM, param)
+    assert state["m"].dtype == np.float32
+    wide, wide_state = param.astype(np.float32), start(ADAM, param)
+    for step, grad in enumerate(grads, start=1):
+        step_inplace(ADAM, param, grad, state, step, lr=0.01)
+        step_inplace(ADAM, wide, grad.astype(np.float32), wide_state, step, lr=0.01)
+        wide = wide.astype(np.float16).astype(np.float32)
+    assert np.array_equal(param.astype(np.float32), wide)
+    assert np.array_equal(state["v"], wide_state["v"])
+
+
+def test_what_is_printed_is_fused_and_hoisted():
+    text = source(ADAM)
+    loop = text[text.index("def elements") : text.index("def task")]
+    assert "beta1 ** step" not in loop and loop.count("for ") == 1
+    assert "m_2 = m + s" in loop and "* grad_2 * grad_2 - " in loop and "_grad[_i] =" not in loop
+    assert "_decay * param" in source(ADAM, decay="l2")
+    assert "_decay" not in loop
+    assert "_real = float64" not in text and "float64 as _real" in source(ADAM, ("float64",) * 4)
+
+
+def test_a_change_in_a_helper_is_another_kernel(tmp_path):
+    (tmp_path / "helper_one.py").write_text(
+        "def half(x):\n    return x / 2\n\n\n"
+        "def halving(param, grad, step, lr=1.0):\n    return param - lr * half(grad)\n"
+    )
+    run = (
+        "import sys, numpy as np; sys.path.insert(0, '.')\n"
+        "from helper_one import halving\n"
+        "from adam_nbdev.kernels import step_inplace\n"
+        "p = np.zeros(3); step_inplace(halving, p, np.ones(3), {}, 1); print(p[0])\n"
+    )
+    environment = {"ADAM_NBDEV_KERNELS": str(tmp_path / "kernels")}
+
+    def value():
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", run],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return float(done.stdout)
+
+    assert value() == -0.5
+    (tmp_path / "helper_one.py").write_text(
+        (tmp_path / "helper_one.py").read_text().replace("x / 2", "x / 4")
+    )
+    assert value() == -0.25
+    files = list((tmp_path / "kernels").glob("*.py"))
+    assert len(files) == 2
+    for file in files:
+        file.write_text("broken")
+    assert value() == -0.25, "a damaged file of the cache is written anew"
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("ADAM_NBDEV_KERNELS", str(blocked / "below"))
+
+    def odd(param, grad, step, lr=0.123):
+        return param - lr * grad
+
+    found, _ = stepped(odd, np.ones((1, 2)))
+    assert np.allclose(found, -0.123)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: {**a, "step": 0}, "count steps with integers"),
+        (lambda a: {**a, "params": np.zeros((4, 4))[:, ::2]}, "contiguous"),
+        (lambda a: {**a, "grads": np.ones(3)}, "they must be the same"),
+        (lambda a: {**a, "params": np.zeros(4, int)}, "real floats"),
+        (lambda a: {**a, "params": np.zeros(4, ">f8")}, "float16, float32 and float64"),
+        (lambda a: {**a, "states": {}}, "begin with start"),
+        (lambda a: {**a, "betas": 1.0}, "no hyperparameter 'betas'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_changes_nothing(change, message):
+    param = np.zeros(4)
+    arguments = {"params": param, "grads": np.ones(4), "states": start(ADAM, param), "step": 1}
+    arguments = change(arguments)
+    if arguments["params"].shape == (4, 2):
+        arguments |= {"grads": np.ones((4, 2)), "states": start(ADAM, arguments["params"])}
+    with pytest.raises((TypeError, ValueError), match=message) as error:
+        step_inplace(ADAM, **arguments)
+    assert "\n" not in str(error.value) and not arguments["params"].any()
+
+
+def test_a_format_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="give one for each"):
+        source(ADAM, ("float32",))
+    with pytest.raises(ValueError, match="'bfloat16, stochastic'"):
+        source(ADAM, ("float8",) * 4)
+
+
+@pytest.mark.parametrize("size", [2e19, 2e21])
+def test_a_gradient_whose_square_overflows_is_survived_where_its_average_can_be_stored(size):
+    found, state = stepped(ADAM, np.float32([[size], [1.0], [1.0]]))
+    assert np.isfinite(found).all()
+    assert (found[-1, 0] < 0) == np.isfinite(state["v"][0]) == (size < 1e20)
+
+
+def test_every_rule_of_the_catalogue_has_another_kernel():
+    loops = {source(rule) for rule in RULES.values()}
+    assert len(loops) == len(RULES)
+    assert all(view(rule).name in source(rule) for rule in RULES.values())
