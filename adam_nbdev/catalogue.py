@@ -13,6 +13,7 @@ from .convergence import adopt, amsgrad, amsgrad_corrected, amsgrad_torch
 from .momentum import gradient_descent, momentum, nesterov
 from .parents import laprop
 from .rmsprop import rmsprop, rmsprop_centred, rmsprop_corrected, rmsprop_momentum
+from .weight_decay import adamw
 
 #: Every rule of the book by its name.
 RULES = {
@@ -33,5 +34,6 @@ RULES = {
         amsgrad_corrected,
         amsgrad_torch,
         adopt,
+        adamw,
     )
 }
