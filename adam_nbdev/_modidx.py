@@ -377,4 +377,5 @@ d = { 'settings': { 'branch': 'main',
                                        'adam_nbdev.trajectory.settled': ('workshop/trajectory.html#settled', 'adam_nbdev/trajectory.py'),
                                        'adam_nbdev.trajectory.trajectory': ( 'workshop/trajectory.html#trajectory',
                                                                              'adam_nbdev/trajectory.py'),
-                                       'adam_nbdev.trajectory.tuned': ('workshop/trajectory.html#tuned', 'adam_nbdev/trajectory.py')}}}
+                                       'adam_nbdev.trajectory.tuned': ('workshop/trajectory.html#tuned', 'adam_nbdev/trajectory.py')},
+            'adam_nbdev.weight_decay': {'adam_nbdev.weight_decay.adamw': ('family/weight_decay.html#adamw', 'adam_nbdev/weight_decay.py')}}}

@@ -20,6 +20,7 @@ from adam_nbdev.rmsprop import (
     rmsprop_momentum,
     rprop,
 )
+from .weight_decay import adamw
 
 #: Every rule of the book by its name.
 RULES = {
@@ -42,5 +43,6 @@ RULES = {
         amsgrad_corrected,
         amsgrad_torch,
         adopt,
+        adamw,
     )
 }

@@ -85,7 +85,7 @@ def formula_diff(before, after):
         Their lines, each with the name of the rule that has it, or of both.
     """
     names = {"-": view(before).name, "+": view(after).name, " ": "both"}
-    names = {mark: name.replace("_", r"\_") for mark, name in names.items()}
+    names = {mark: name.replace("_", " ") for mark, name in names.items()}
     texts = [[f"{left} &= {right}" for _, left, right in equations(r)] for r in (before, after)]
     lines = [line for line in difflib.ndiff(*texts) if line[0] in names]
     rows = [rf"{line[2:]} &\quad&\textsf{{{names[line[0]]}}}" for line in lines]

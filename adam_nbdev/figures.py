@@ -34,6 +34,7 @@ LOOKS = {
     "amsgrad_corrected": ("AMSGrad, corrected", "#0B8C8C", (0, (5, 1.2))),
     "amsgrad_torch": ("AMSGrad of torch", "#0B8C8C", (0, (1.5, 1.2))),
     "adopt": ("ADOPT", "#A86C34", (0, (12, 2, 3, 2))),
+    "adamw": ("AdamW", "#D6336C", (0, (9, 1.4))),
 }
 SPARE_COLORS = ("#8A6FD1", "#0B8C8C", "#A86C34", "#C0508A")
 SPARE_LINES = ((0, (2, 1)), (0, (6, 1, 2, 1, 2, 1)), (0, (12, 2)))

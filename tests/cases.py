@@ -24,10 +24,15 @@ def distance(values, reference):
     return float(np.max(difference / np.linalg.norm(reference, axis=0)))
 
 
+def beginning(hyperparameters):
+    """Where a run starts: at 0, where errors show best; not so what decays, as 0 decays to 0."""
+    return 0.7 if "weight_decay" in hyperparameters else 0.0
+
+
 def run(rule, grads, **hyperparameters):
     """The rule on float64 scalars, called as a plain function: (steps, 1 + slots, n)."""
     state = [0.0 * grads[0]] * (rule.__code__.co_varnames.index("step") - 2)
-    param, history = 0.0 * grads[0], []
+    param, history = 0.0 * grads[0] + beginning(hyperparameters), []
     for step, grad in enumerate(grads, start=1):
         new = rule(param, grad, *state, step, **hyperparameters)
         param, *state = new if isinstance(new, tuple) else (new,)
@@ -35,9 +40,9 @@ def run(rule, grads, **hyperparameters):
     return np.array(history)
 
 
-def torch_run(make, grads, slots):
+def torch_run(make, grads, slots, begin=0.0):
     """A torch.optim optimizer on the same gradients: (steps, 1 + slots, n)."""
-    param = torch.zeros(grads.shape[1], dtype=torch.float64, requires_grad=True)
+    param = torch.full(grads.shape[1:], begin, dtype=torch.float64, requires_grad=True)
     optimizer, history = make([param]), []
     for grad in grads:
         param.grad = torch.from_numpy(grad)
@@ -136,6 +141,16 @@ TORCH = {
         for b in ((0.9, 0.999), (0.8, 0.95))
         for e in (1e-8, 1e-3)
     ],
+    "adamw": [
+        (
+            lambda p, lr=lr, b=b, e=e, w=w: _O.AdamW(p, lr=lr, betas=b, eps=e, weight_decay=w),
+            {"lr": lr, "beta1": b[0], "beta2": b[1], "eps": e, "weight_decay": w},
+            ["exp_avg", "exp_avg_sq"],
+        )
+        for lr, w in ((0.1, 0.5), (0.03, 0.01), (0.03, 0.0))
+        for b in ((0.9, 0.999), (0.8, 0.95), (0.0, 0.9))
+        for e in (1e-8, 1e-3)
+    ],
 }
 
 
@@ -200,7 +215,7 @@ assert TORCH.keys() | TEXTBOOK.keys() == RULES.keys()
 def oracles(name, grads):
     """Histories of a rule that do not come from our code, each with its hyperparameters."""
     for make, hyperparameters, slots in TORCH.get(name, []):
-        yield torch_run(make, grads, slots), hyperparameters
+        yield torch_run(make, grads, slots, beginning(hyperparameters)), hyperparameters
     for formula, hyperparameters in TEXTBOOK.get(name, []):
         yield formula(grads, **hyperparameters), hyperparameters
 

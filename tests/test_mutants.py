@@ -21,6 +21,9 @@ GRADS = np.column_stack([GRADS, GRADS[:, 1], GRADS[::-1, 1]])
 GRADS[0, 3] = 0.0  # a coordinate that sees nothing at first
 GRADS[0, 4] *= -1  # and one whose first two gradients are of opposite sign, with no zero between
 
+ADAMW = """param = decoupled(param, lr, weight_decay)
+    return adam(param, grad, m, v, step, lr, beta1, beta2, eps)"""
+
 # What went wrong somewhere: (fault, what the source says, what it said there).
 FAULTS = {
     "adam": [
@@ -81,6 +84,33 @@ FAULTS = {
         ("eps added", "maximum(sqrt(v), eps)", "(sqrt(v) + eps)"),
         ("average, then rescale", "rescaled, beta1)", "grad, beta1) / maximum(sqrt(v), eps)"),
         ("corrected", "lr * m", "lr * unbias(m, beta1, step)"),
+    ],
+    "adamw": [
+        ("L2", "param = decoupled(param, lr, weight_decay)", "grad = l2(param, grad, weight_decay)"),
+        ("both", "param = decoupled(param, lr, weight_decay)", "grad = l2(param, grad, weight_decay)\n    param = decoupled(param, lr, weight_decay)"),
+        ("no decay", "decoupled(param, lr, weight_decay)", "param"),
+        ("decay after the step", ADAMW, "param, m, v = adam(param, grad, m, v, step, lr, beta1, beta2, eps)\n    return (decoupled(param, lr, weight_decay), m, v)"),
+        ("decay of the new parameter, implicitly", "decoupled(param, lr, weight_decay)", "param / (1 + lr * weight_decay)"),
+        ("decay not multiplied by lr", "decoupled(param, lr,", "decoupled(param, 1,"),
+        ("decay multiplied by lr twice", "decoupled(param, lr,", "decoupled(param, lr * lr,"),
+        ("decay of half the rate", "lr, weight_decay)", "lr, weight_decay / 2)"),
+        ("decay at the default rate", "lr, weight_decay)", "lr, 0.01)"),
+        ("growth", "lr, weight_decay)", "lr, -weight_decay)"),
+        ("decay by the sign", "decoupled(param, lr, weight_decay)", "param - lr * weight_decay * sign(param)"),
+        ("decay from the second step on", "decoupled(param, lr, weight_decay)", "where(step > 1, decoupled(param, lr, weight_decay), param)"),
+        ("decay that falls with the step", "lr, weight_decay)", "lr / step, weight_decay)"),
+        ("decay of the update", ADAMW, "new, m, v = adam(param, grad, m, v, step, lr, beta1, beta2, eps)\n    return (param - decoupled(param - new, lr, weight_decay), m, v)"),
+        ("decay rescaled with the gradient", ADAMW, "new, m, v = adam(param, grad, m, v, step, lr, beta1, beta2, eps)\n    return (new - lr * weight_decay * param / (sqrt(unbias(v, beta2, step)) + eps), m, v)"),
+        ("penalty in m only", ADAMW, "new, _, w = adam(param, grad, m, v, step, lr, beta1, beta2, eps)\n    m = ema(m, l2(param, grad, weight_decay), beta1)\n    return (param - lr * unbias(m, beta1, step) / (sqrt(unbias(w, beta2, step)) + eps), m, w)"),
+        ("penalty in v only", ADAMW, "shrunk = decoupled(param, lr, weight_decay)\n    _, n, _ = adam(shrunk, grad, m, v, step, lr, beta1, beta2, eps)\n    penalised = l2(param, grad, weight_decay)\n    v = ema(v, penalised * penalised, beta2)\n    return (shrunk - lr * unbias(n, beta1, step) / (sqrt(unbias(v, beta2, step)) + eps), n, v)"),
+        ("decay of the state", "return adam(param, grad, m, v,", "return adam(param, grad, decoupled(m, lr, weight_decay), v,"),
+        ("betas swapped", "lr, beta1, beta2, eps)", "lr, beta2, beta1, eps)"),
+        ("eps not passed on", "beta1, beta2, eps)", "beta1, beta2)"),
+        ("betas not passed on", "lr, beta1, beta2, eps)", "lr, eps=eps)"),
+        ("lr not passed on", "step, lr, beta1, beta2, eps)", "step, beta1=beta1, beta2=beta2, eps=eps)"),
+        ("step one late", "v, step, lr, beta1", "v, step + 1, lr, beta1"),
+        ("m and v exchanged", "m, v, step, lr, beta1", "v, m, step, lr, beta1"),
+        ("not decayed where the gradient is 0", "decoupled(param, lr, weight_decay)", "where(absolute(grad) > 0, decoupled(param, lr, weight_decay), param)"),
     ],
     "rmsprop_corrected": [
         ("not corrected", "sqrt(v_hat)", "sqrt(v)"),
@@ -168,16 +198,19 @@ FAULTS = {
 
 
 def sources(rule):
-    """(fault, source) for the faults of the table, and all of `broken` in the rule and its helpers."""
+    """(fault, source) for the faults of the table, and all of `broken`, in the rule and in what it
+    calls: helpers and other rules.
+    """
     plain = without_docstring(rule)
-    for fault, said, wrong in FAULTS[rule.__name__]:
+    for fault, said, wrong in FAULTS.get(rule.__name__, []):
         assert said in plain, f"{rule.__name__}: nothing to break for {fault!r}"
         yield fault, plain.replace(said, wrong)
     yield from broken(plain)
-    for helper in (steps.ema, steps.unbias):
-        if helper.__name__ in rule.__code__.co_names:
-            for fault, source in broken(without_docstring(helper)):
-                yield f"{helper.__name__}: {fault}", f"{source}\n\n\n{plain}"
+    for name in rule.__code__.co_names:
+        called = RULES.get(name) or getattr(steps, name)
+        if name not in PRIMITIVES:
+            for fault, source in sources(called):
+                yield f"{name}: {fault}", f"{source}\n\n\n{plain}"
 
 
 def broken(plain):
@@ -209,6 +242,9 @@ def _ordered(node):
     return isinstance(node, ast.Call) and len(node.args) > 1 and node.func.id != "maximum"
 
 
+PRIMITIVES = ("sqrt", "absolute", "sign", "maximum", "where")
+
+
 def without_docstring(function):
     tree = ast.parse(inspect.getsource(function))
     tree.body[0].body = tree.body[0].body[1:]
@@ -217,7 +253,9 @@ def without_docstring(function):
 
 def function(name, source, folder):
     path = folder / "mutant.py"
-    path.write_text(f"from adam_nbdev.steps import *\n\n\n{source}\n")
+    path.write_text(
+        "from adam_nbdev.steps import *\nfrom adam_nbdev.adam import adam\n\n\n" + source + "\n"
+    )
     spec = importlib.util.spec_from_file_location("mutant", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

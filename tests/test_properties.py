@@ -42,7 +42,7 @@ def test_rprop_sees_nothing_but_signs(grads):
 
 
 @given(grads=gradients, power=st.integers(-30, 30))
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rmsprop", "rmsprop_momentum"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "adagrad", "rmsprop", "rmsprop_momentum"])
 def test_without_eps_the_scale_of_the_gradients_drops_out(name, grads, power):
     grads = np.where(np.abs(grads) < 1e-20, 1e-20, grads)
     once, _ = run(RULES[name], grads, eps=0.0)
@@ -59,12 +59,30 @@ def test_a_permutation_of_the_coordinates_commutes_with_the_rule(rule, grads, se
     assert all(np.array_equal(state[name][order], permuted_state[name]) for name in state)
 
 
-@given(rule=rules, param=hnp.arrays(np.float64, 4, elements=sizes), steps=st.integers(1, 9))
-def test_zero_gradients_from_zero_state_move_nothing(rule, param, steps):
-    moved, state = run(rule, np.zeros((steps, 4)), param)
+@given(
+    rule=rules,
+    param=hnp.arrays(np.float64, 4, elements=sizes),
+    steps=st.integers(1, 9),
+    decay=st.floats(0, 1),
+)
+def test_zero_gradients_from_zero_state_move_nothing_but_by_decay(rule, param, steps, decay):
+    """What decays loses the fraction `lr * weight_decay` a step, exactly; no state moves."""
+    given_ = {"lr": 0.5, "weight_decay": decay} if decays(rule) else {"lr": 0.5}
+    moved, state = run(rule, np.zeros((steps, 4)), param, **given_)
+    for _ in range(steps if decays(rule) else 0):
+        param = param - 0.5 * decay * param
     assert np.array_equal(moved, param)
     at_rest = {"size": 0.01} if rule is RULES["rprop"] else {}  # a step size, and not a memory
     assert all((state[name] == at_rest.get(name, 0)).all() for name in state)
+
+
+def decays(rule):
+    """Whether a rule has a hyperparameter of the name `weight_decay`."""
+    return "weight_decay" in view(rule).defaults
+
+
+def test_only_adamw_decays():
+    assert [name for name, rule in RULES.items() if decays(rule)] == ["adamw"]
 
 
 @given(rule=rules, grads=gradients, data=st.data())
