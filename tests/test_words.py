@@ -108,7 +108,9 @@ def test_the_cache_is_used(few, asked, tmp_path):
     assert os.listdir(tmp_path) == ["imdb.npz"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other arrays", "a pickle"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "other arrays", "other names", "a pickle"]
+)
 def test_a_damaged_cache_is_fetched_anew(few, asked, tmp_path, damage):
     file = tmp_path / "imdb.npz"
     reviews(tmp_path)
@@ -122,6 +124,8 @@ def test_a_damaged_cache_is_fetched_anew(few, asked, tmp_path, damage):
         file.write_bytes(b"")
     elif damage == "other arrays":
         np.savez(file, **few._replace(labels=few.labels[::-1])._asdict())
+    elif damage == "other names":
+        np.savez(file, images=few.letters, labels=few.labels)
     else:
         np.savez(file, **few._replace(labels=np.array([print], dtype=object))._asdict())
     assert same(reviews(tmp_path), few) and asked == [1, 1]
