@@ -91,8 +91,7 @@ def plot_values(trajectories, title="objective above its minimum"):
     first = max(run.excess[0] for run, _ in drawn)
     floor, top = 1e-16 * first, 1e2 * first
     with matplotlib.rc_context(STYLE):
-        height = max(STYLE["figure.figsize"][1], 0.8 + 0.2 * len(drawn))  # room for the labels
-        fig = figure.Figure(figsize=(STYLE["figure.figsize"][0], height), layout="constrained")
+        fig = figure.Figure(layout="constrained")
         ax, ends = fig.subplots(), []
         ax.set(yscale="log", xlabel="step")
         ax.set_title(title)
