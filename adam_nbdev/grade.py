@@ -83,9 +83,9 @@ def _same(x, y, scale=0.0):
 class _Pair:
     """Two rules on the gradients of one coordinate, in lockstep."""
 
-    def __init__(self, answer, reference, grads, chosen):
+    def __init__(self, answer, reference, grads, chosen, param):
         self.rules, self.grads, self.chosen = (answer, reference), grads, chosen
-        self.params, self.states, self.scales = [0.0, 0.0], [None, None], {}
+        self.params, self.states, self.scales = [param, param], [None, None], {}
         mine, theirs = view(answer).slots, view(reference).slots
         same = set(mine) == set(theirs)
         self.slots = {n: n for n in theirs} if same else dict(zip(theirs, mine, strict=True))
@@ -148,7 +148,8 @@ def _sentence(pair, step, name, x, y, hint, moved):
 
 def _apart(answer, reference, columns, chosen, moved):
     """The verdict of one run if the two part, else None."""
-    pairs = [_Pair(answer, reference, grads, chosen) for grads in columns]
+    starts = [0.0] * (len(columns) - 1) + [0.7]  # a weight decay shows where a weight is
+    pairs = [_Pair(answer, reference, g, chosen, x) for g, x in zip(columns, starts, strict=True)]
     for step in range(1, len(columns[0]) + 1):
         parted = [(found, pair) for pair in pairs if (found := pair.advance(step))]
         if parted:

@@ -72,7 +72,7 @@ def test_zero_gradients_from_zero_state_move_nothing_but_by_decay(rule, param, s
     for _ in range(steps if decays(rule) else 0):
         param = param - 0.5 * decay * param
     assert np.array_equal(moved, param)
-    at_rest = {"size": 0.01} if rule is RULES["rprop"] else {}  # a step size, and not a memory
+    at_rest = {"size": 0.5} if rule is RULES["rprop"] else {}  # a step size, and not a memory
     assert all((state[name] == at_rest.get(name, 0)).all() for name in state)
 
 
