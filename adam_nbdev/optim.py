@@ -26,7 +26,15 @@ torch = require("torch")
 
 # %% ../nbs/practice/optim.ipynb #cb8e6111
 class _Torch(Stepper):
-    """What the named classes share: torch's class checks the options of every group."""
+    """What the named classes share: torch's signature, and its checks for every group."""
+
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        ours = inspect.signature(Stepper.__init__).parameters.values()
+        theirs = inspect.signature(super(Stepper, cls).__init__).parameters.values()
+        given = [p for p in theirs if p.name != "self"]
+        given += [p for p in ours if p.kind is p.KEYWORD_ONLY]
+        cls.__signature__ = inspect.Signature(given)
 
     def check_group(self, group):
         theirs = next(c for c in type(self).__mro__ if c.__module__.startswith("torch.optim"))

@@ -7,6 +7,7 @@ __all__ = ['torch', 'Reading', 'Stepper', 'Optimizer']
 
 # %% ../nbs/workshop/optimizer.ipynb #2a2f90e5
 import math
+import warnings
 from operator import is_
 from typing import NamedTuple
 
@@ -49,12 +50,24 @@ def _real(tensor):
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
+_warned = False
+
+
 def _has_kernel():
     try:
         require("numba")
     except ImportError:
         return False
     return True
+
+
+def _warn_once():
+    global _warned
+    if not _warned:
+        _warned = True
+        problem = "without Numba the rule is read on tensors, which is slow on the CPU"
+        mend = f'pip install "adam_nbdev[{EXTRAS["numba"]}]"'
+        warnings.warn(f"{problem}: {mend}", stacklevel=4)
 
 # %% ../nbs/workshop/optimizer.ipynb #65f7c63e
 class _Pack:
@@ -113,13 +126,11 @@ class _Pack:
             sizes, strides = [sizes[i] for i in kept], [strides[i] for i in kept]
         fit = [g.numel() for g in grads] == sizes and {g.dtype for g in grads} <= {self.dtype}
         fit = fit and all([type(g) in _PLAIN and g.layout is torch.strided for g in grads])
-        if not fit:
-            return False
-        if self.contiguous:
+        if fit and self.contiguous:
             fit = all([g.is_contiguous() for g in grads])
-        else:
+        elif fit:
             fit = [g.stride() for g in grads] == strides
-        if not fit or any([g.is_conj() or g.is_neg() for g in grads if self.dtype.is_complex]):
+        if not fit or (self.dtype.is_complex and any([g.is_conj() for g in grads])):
             return False
         where = [g.data_ptr() for g in grads]
         if self.present is None:
@@ -301,13 +312,16 @@ class Stepper:
     def _step(self):
         if self._packs is None or not self._holds():
             self._sort()
-        scale = self._clip()
+        others = [other for other in self._others if other[1].grad is not None]
+        for group, param, _ in others:
+            self._check_gradient(group, param)
+        scale = self._clip([param.grad for _, param, _ in others])
         planned = [(pack, *pack.scalars(self, scale)) for pack in self._packs]
         for pack, rows, kept in planned:
             pack.step(rows, kept)
-        for group, param in self._others:
-            if param.grad is not None:
-                self._read_on_tensors(group, param, scale)
+        for other in others:
+            other[2] += 1
+            self._read_on_tensors(*other, scale)
 
     def _holds(self):
         """Whether all packs hold and nobody outside of them has a gradient for the first time."""
@@ -315,11 +329,10 @@ class Stepper:
             [pack.look() for pack in self._packs]
         )
 
-    def _clip(self):
-        """The factor that keeps the gradient as short as asked for."""
+    def _clip(self, grads):
+        """The factor that keeps the gradient of all packs, and these, as short as asked for."""
         if self._max_norm is None:
             return 1.0
-        grads = [p.grad for _, p in self._others if p.grad is not None]
         if any(pack.distributed for pack in self._packs):
             grads += [p.grad for pack in self._packs for p in pack.params if p.grad is not None]
             total = 0.0
@@ -347,16 +360,13 @@ class Stepper:
             if param.grad is not None:
                 self._check_gradient(group, param)
         self._packs, self._others, self._asleep, packs, counts = [], [], [], {}, {}
-        kernel = _has_kernel()
         for number, (group, param) in enumerate(everyone):
             if param.grad is None:
                 self._asleep.append(param)
                 continue
             reading, state = self.reading(group), self.state[param]
             counts[number] = self._complete(reading, param, state)
-            formats = kernel and not group.get("differentiable") and self._formats(
-                reading, param, state
-            )
+            formats = self._takes_kernel(group, param) and self._formats(reading, param, state)
             if formats:
                 key = reading.rule, tuple(reading.keys.items()), reading.decay, formats
                 key += (_local(param).is_contiguous(), type(param) in _PLAIN)
@@ -364,7 +374,9 @@ class Stepper:
                 packs[key][2].append((group, param, state))
                 packs[key][3].append(number)
             else:
-                self._others.append((group, param))
+                self._others.append([group, param, int(counts[number])])
+                if param.device.type == "cpu" and not _has_kernel():
+                    _warn_once()
         for reading, formats, members, numbers in packs.values():
             pack = _Pack(reading, formats, members)
             pack.adopt(numbers, [counts[n] for n in numbers], self.counted)
@@ -379,8 +391,14 @@ class Stepper:
             raise RuntimeError(f"{name} does not support sparse gradients, {mend}")
         if grad.shape != param.shape or grad.device != param.device:
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
-            wanted = f"shape {tuple(param.shape)} on {param.device}"
-            raise RuntimeError(f"{name} was given {given} for a parameter of {wanted}; nothing was changed")
+            wanted = f"a parameter of shape {tuple(param.shape)} on {param.device}"
+            raise RuntimeError(f"{name} was given {given} for {wanted}; nothing was changed")
+        random = self._state_dtype == torch.bfloat16
+        random = random or (self._stochastic and param.dtype == torch.bfloat16)
+        if random and not self._takes_kernel(group, param):
+            mend = "leave out state_dtype and stochastic_rounding"
+            problem = f"only the kernel rounds stochastically, and a parameter on {param.device}"
+            raise RuntimeError(f"{problem} in that layout, or without Numba, has none; {mend}")
 
     dense = False  # whether sparse gradients are made dense
 
@@ -405,19 +423,26 @@ class Stepper:
             state["step"] = torch.tensor(float(state.get("step", 0)), dtype=torch.float32)
         return float(state["step"])
 
+    def _takes_kernel(self, group, param):
+        """Whether a parameter and its gradient are plain enough for a kernel."""
+        local, grad = _local(param), _local(param.grad)
+        return (
+            _has_kernel()
+            and not group.get("differentiable")
+            and all(map(_plain, (local, grad)))
+            and local.dtype == grad.dtype
+            and local.stride() == grad.stride()
+            and _dense(local)
+        )
+
     def _formats(self, reading, param, state):
-        """The formats of a parameter, its gradient and its state; None if it takes no kernel."""
+        """The formats of a parameter, its gradient and its state; None if the state has others."""
         slots = view(reading.rule).slots
         element = [reading.keys[n] for n, slot in slots.items() if slot.per == "element"]
-        tensors = [_local(x) for x in (param, param.grad, *(state[key] for key in element))]
-        first = tensors[0]
-        if any(
-            type(x) not in _PLAIN or x.layout is not torch.strided or x.device.type != "cpu"
-            or x.dtype not in _FORMATS or x.stride() != first.stride() or x.is_conj() or x.is_neg()
-            for x in tensors
-        ) or tensors[1].dtype != first.dtype or not _dense(first):
+        first, *others = [_local(x) for x in (param, *(state[key] for key in element))]
+        if not all(_plain(x) and x.stride() == first.stride() for x in others):
             return None
-        formats = [_FORMATS[x.dtype] for x in tensors]
+        formats = [_FORMATS[x.dtype] for x in (first, first, *others)]
         random = [self._stochastic, False] + [self._state_dtype == torch.bfloat16] * len(element)
         return tuple(
             f"{form}, stochastic" if chance and form == "bfloat16" else form
@@ -426,13 +451,15 @@ class Stepper:
 
     # everything that takes no kernel
 
-    def _read_on_tensors(self, group, param, scale):
+    def _read_on_tensors(self, group, param, step, scale):
         """Step one parameter by reading the rule on tensors."""
         state, reading = self.state[param], self.reading(group)
         rule, keys = view(reading.rule), reading.keys
         local, grad = _local(param), _local(param.grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
-        step = int(state["step"]) + 1 if self.counted else 1 + self._complete(reading, param, state)
+        if self.counted:
+            state["step"] += 1
+            step = int(state["step"])
         numbers = self.numbers(group, step)
         numbers["_scale"] *= scale
         kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
@@ -450,8 +477,17 @@ class Stepper:
             else:
                 _real(_local(state[keys[name]])).copy_(value)
         local.copy_(torch.view_as_complex(new) if local.is_complex() else new)
-        if self.counted:
-            state["step"] += 1
+
+
+def _plain(tensor):
+    """Whether a tensor is numbers in the memory of the processor, and nothing else."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.dtype in _FORMATS
+        and not (tensor.is_conj() or tensor.is_neg())
+    )
 
 
 def _dense(tensor):
