@@ -71,14 +71,17 @@ _SCALARS = Dialect(
 )
 
 
-def _average(node, values):
-    """The expression with every `b*x + (1-b)*y` in it as `x + (1-b)*(y-x)`.
+def _cheaper(node, values):
+    """The expression, with moving averages and divisions by scalars written for the loop.
 
-    Of a square `y`, no more than `(1-b)*y` needs to be finite; what is infinite already stays so.
+    `b*x + (1-b)*y` is `x + (1-b)*(y-x)`. If `y` is a square, no more than `(1-b)*y` needs to be
+    finite, and what is infinite already stays so. `x/s` is `x * (1/s)`.
     """
-    if node.leaf:
+    if node.leaf or node.scalar:
         return node
-    node = Node(node.op, tuple(_average(a, values) for a in node.args), node.scalar)
+    node = Node(node.op, tuple(_cheaper(a, values) for a in node.args), False)
+    if node.op == "/" and node.args[1].scalar:
+        return node.args[0] * (1 / node.args[1])
     if node.op != "+" or any(a.op != "*" for a in node.args):
         return node
     (decay, x), (rest, y) = (a.args for a in node.args)
@@ -107,7 +110,6 @@ class Format(NamedTuple):
     write: str
 
 
-_RANDOM = "_scramble(_counter, _key + _u32({salt}))"
 #: Every format by its name.
 FORMATS = {
     "float64": Format("float64", 8, "{}", "{}"),
@@ -115,7 +117,7 @@ FORMATS = {
     "bfloat16": Format("uint16", 2, "_load_bfloat16({})", "_store_bfloat16(_single({}))"),
     "float16": Format("uint16", 2, "_load_float16({})", "_store_float16(_single({}))"),
     "bfloat16, stochastic": Format(
-        "uint16", 2, "_load_bfloat16({})", f"_stochastic_bfloat16(_single({{}}), {_RANDOM})"
+        "uint16", 2, "_load_bfloat16({})", "_stochastic_bfloat16(_single({}), {random})"
     ),
 }
 
@@ -195,8 +197,8 @@ def plan(rule, decay=""):
     ours = {name: Node("name", (name,), True) for name in ("_scale", "_decay")}
     seen = program(rule, lambda numbers: BEFORE[decay]({**numbers, **ours}))
     values = {a.name: a.value for a in seen.assignments}
-    averaged = tuple(a._replace(value=_average(a.value, values)) for a in seen.assignments)
-    scalars, elements = split(replace(seen, assignments=averaged))
+    cheaper = tuple(a._replace(value=_cheaper(a.value, values)) for a in seen.assignments)
+    scalars, elements = split(replace(seen, assignments=cheaper))
     outputs = dict(zip(("param", *seen.rule.slots), seen.outputs, strict=True))
     tensor = tuple(n for n, slot in seen.rule.slots.items() if slot.per == "tensor")
     kept = tuple(outputs.pop(name) for name in tensor)
@@ -230,16 +232,18 @@ def _loop(plan, formats):
     for k, name in enumerate(plan.needed):
         yield f"    {_name(name)} = _real(_scalars[{k}])"
     yield "    for _i in range(_param.size):"
-    if any("stochastic" in form for form in formats):
-        yield "        _counter = _u32(_first + _u32(_i))"
+    chances = [name for name, form in arrays.items() if "stochastic" in form]
+    for k in range(0, len(chances), 2):
+        yield f"        _random{k} = _scramble(_u32(_first + _u32(_i)), _key + _u32({k}))"
+        yield f"        _random{k + 1} = _u32(_random{k} >> _u32(16))"
     for name, form in arrays.items():
         yield f"        {_name(name)} = _real({FORMATS[form].read.format(f'_{name}[_i]')})"
     for a in plan.elements:
         yield f"        {_name(a.name)} = {write(a.value, _ELEMENTS)}"
-    for salt, (name, form) in enumerate(arrays.items()):
-        if name in plan.stored:
-            text = write(plan.stored[name], _ELEMENTS)
-            yield f"        _{name}[_i] = {FORMATS[form].write.format(text, salt=salt)}"
+    for name, value in plan.stored.items():
+        random = f"_random{chances.index(name)}" if name in chances else ""
+        text = FORMATS[arrays[name]].write.format(write(value, _ELEMENTS), random=random)
+        yield f"        _{name}[_i] = {text}"
 
 
 def source(rule, formats=None, decay=""):
@@ -412,6 +416,10 @@ class Batch:
         self.rows = np.zeros(len(sizes), np.int64)
         self.keys = np.zeros(len(sizes), np.uint32)
         self.total = int(self.offsets[-1])
+        tables = self.pointers, self.offsets, self.rows
+        addresses = [table.ctypes.data for table in tables]
+        job = [self.total, 1, len(sizes), *addresses, 0, 0, self.keys.ctypes.data, 0]
+        self.job = np.array(job, np.int64)
 
     def scalars(self, numbers):
         """A row of scalars, and the new tensor slots by name.
@@ -424,13 +432,10 @@ class Batch:
 
     def run(self, scalars, threads=None):
         """Step all tensors, with these rows of scalars (rows, width), in place."""
-        scalars = np.ascontiguousarray(scalars, np.float64)
+        scalars, job = np.ascontiguousarray(scalars, np.float64), self.job
         threads = available() if threads is None else threads
-        pieces = max(1, min(16 * threads, self.total >> 16))
-        tables = self.pointers, self.offsets, self.rows, scalars, self.keys
-        addresses = [table.ctypes.data for table in tables]
-        job = [self.total, pieces, len(self.rows), *addresses[:4], len(scalars), addresses[4], 0]
-        job = np.array(job, np.int64)
+        job[1] = pieces = max(1, min(16 * threads, self.total >> 14))
+        job[6], job[7], job[9] = scalars.ctypes.data, len(scalars), 0
         _launch(self.kernel.task, job.ctypes.data, min(threads, pieces))
 
 # %% ../nbs/workshop/kernels.ipynb #8dda8930

@@ -8,7 +8,8 @@ __all__ = ['torch', 'Reading', 'Stepper', 'Optimizer']
 # %% ../nbs/workshop/optimizer.ipynb #2a2f90e5
 import math
 import warnings
-from operator import is_
+from itertools import chain, compress
+from operator import attrgetter, eq, is_, itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ _FORMATS = {
     torch.complex64: "float32",
     torch.complex128: "float64",
 }
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
+_GRAD, _BYTES = attrgetter("grad"), attrgetter("nbytes")
 
 
 def _local(tensor):
@@ -76,80 +78,85 @@ class _Pack:
         self.groups, self.params, self.states = map(list, zip(*members, strict=True))
         self.distributed = any(type(p) not in _PLAIN for p in self.params)
         local = [_local(p) for p in self.params]
-        self.dtype, self.sizes = local[0].dtype, [p.numel() for p in local]
+        self.dtype, self.shapes = local[0].dtype, np.array([p.nbytes for p in local])
         self.strides = [p.stride() for p in local]
         self.contiguous = all(p.is_contiguous() for p in local)
         self.where = [p.data_ptr() for p in local]
-        per = 2 if self.dtype.is_complex else 1
-        self.batch = Batch(reading.rule, formats, [per * n for n in self.sizes], reading.decay)
+        sizes = [_real(p).numel() for p in local]
+        self.batch = Batch(reading.rule, formats, sizes, reading.decay)
         self.form, self.stochastic = formats[1], any("stochastic" in f for f in formats)
         self.slots = [reading.keys[name] for name in self.batch.plan.arrays[2:]]
         self.tensor = [reading.keys[name] for name in self.batch.plan.tensor]
-        self.arrays = [[state[key] for state in self.states] for key in self.slots]
-        pointers = [[_local(x).data_ptr() for x in arrays] for arrays in self.arrays]
-        self.batch.pointers[[0, *range(2, 2 + len(pointers))]] = [self.where, *pointers]
+        self.batch.pointers[0] = self.where
+        for k, key in enumerate(self.slots, start=2):
+            self.batch.pointers[k] = [_local(state[key]).data_ptr() for state in self.states]
 
     def adopt(self, numbers, counts, counted):
         """Take over the step counts, and the parameters' numbers in the optimizer."""
-        self.counts = torch.tensor(counts, dtype=torch.float32)
+        counts = torch.tensor(counts, dtype=torch.float32)
+        self.counts = counts.numpy()
         self.numbers = np.array(numbers, np.uint32)
-        for i, state in enumerate(self.states):
-            if counted:
-                state["step"] = self.counts[i]
-        self.views = [state["step"] for state in self.states] if counted else []
+        for i, state in enumerate(self.states if counted else ()):
+            state["step"] = counts[i]
+        keys = [*self.slots, *self.tensor, *["step"] * counted]
+        self.kept_by = lambda state: [state[key] for key in keys]
+        if len(keys) > 1:
+            self.kept_by = itemgetter(*keys)
+        self.kept = list(chain.from_iterable(map(self.kept_by, self.states)))
         groups = {id(g): g for g in self.groups}
         self.distinct, place = list(groups.values()), {i: k for k, i in enumerate(groups)}
         self.group = np.array([place[id(g)] for g in self.groups])
 
     def look(self):
         """Whether all is as it was and can be stepped; takes note of the gradients."""
-        params, grads = self.params, [p.grad for p in self.params]
-        self.here = None
+        params, grads = self.params, list(map(_GRAD, self.params))
+        self.here = here = None
         if any([g is None for g in grads]):
-            self.here = np.array([g is not None for g in grads])
-            kept = [i for i, g in enumerate(grads) if g is not None]
-            self.present = kept
-            grads = [grads[i] for i in kept]
-        else:
-            self.present = None
+            self.here = here = np.array([g is not None for g in grads])
+            grads = [g for g in grads if g is not None]
         if self.distributed:
-            params, grads = [_local(p) for p in params], [_local(g) for g in grads]
-        if [p.data_ptr() for p in params] != self.where:
+            params, grads = list(map(_local, params)), list(map(_local, grads))
+        state = chain.from_iterable(map(self.kept_by, self.states))
+        try:
+            where = list(map(torch.Tensor.data_ptr, grads))
+            fit = (
+                list(map(torch.Tensor.data_ptr, params)) == self.where
+                and all(map(is_, self.kept, state))
+                and set(map(type, grads)) <= _PLAIN
+                and self._shaped(grads, self.shapes if here is None else self.shapes[here])
+            )
+        except (RuntimeError, KeyError):  # a sparse gradient has no address; a slot is gone
             return False
-        for arrays, key in zip(self.arrays, self.slots, strict=True):
-            if not all(map(is_, arrays, [state.get(key) for state in self.states])):
-                return False
-        if self.views and not all(map(is_, self.views, [s.get("step") for s in self.states])):
+        if fit:
+            self.grads = grads  # kept alive until the launch
+            self.batch.pointers[1] = where if here is None else 0
+            if here is not None:
+                self.batch.pointers[1, here] = where
+        return fit
+
+    def _shaped(self, grads, shapes):
+        """Whether gradients have the size, the type and the layout of their parameters."""
+        if self.dtype.is_complex and any([g.is_conj() for g in grads]):
             return False
-        sizes, strides = self.sizes, self.strides
-        if self.present is not None:
-            sizes, strides = [sizes[i] for i in kept], [strides[i] for i in kept]
-        fit = [g.numel() for g in grads] == sizes and {g.dtype for g in grads} <= {self.dtype}
-        fit = fit and all([type(g) in _PLAIN and g.layout is torch.strided for g in grads])
-        if fit and self.contiguous:
-            fit = all([g.is_contiguous() for g in grads])
-        elif fit:
-            fit = [g.stride() for g in grads] == strides
-        if not fit or (self.dtype.is_complex and any([g.is_conj() for g in grads])):
+        if list(map(_BYTES, grads)) != shapes.tolist():
             return False
-        where = [g.data_ptr() for g in grads]
-        if self.present is None:
-            self.batch.pointers[1] = where
-        else:
-            self.batch.pointers[1] = 0
-            self.batch.pointers[1, kept] = where
-        self.grads = grads  # keeps them alive until the launch
-        return True
+        if self.contiguous:
+            return all(map(torch.Tensor.is_contiguous, grads))
+        strides = self.strides if self.here is None else compress(self.strides, self.here)
+        return all(map(eq, map(torch.Tensor.stride, grads), strides))
 
     def scalars(self, optimizer, scale):
         """Rows of scalars, one for each group and step count; and what the tensor slots become."""
-        steps = self.counts.numpy().astype(np.int64) + 1
-        kept = []
+        steps, kept, first = self.counts + 1, [], int(self.counts[0]) + 1
         if self.tensor:
-            members = [(g, int(t), s) for g, t, s in zip(self.groups, steps, self.states, strict=True)]
-            self.batch.rows[:] = np.arange(len(members))
+            members = zip(self.groups, map(int, steps), self.states, strict=True)
+            self.batch.rows[:] = np.arange(len(steps))
+        elif (steps == first).all():
+            members = [(group, first, {}) for group in self.distinct]
+            self.batch.rows[:] = self.group
         else:
-            pairs, self.batch.rows[:] = np.unique(self.group << 40 | steps, return_inverse=True)
+            pairs = self.group << 40 | steps.astype(np.int64)
+            pairs, self.batch.rows[:] = np.unique(pairs, return_inverse=True)
             members = [(self.distinct[x >> 40], int(x & (1 << 40) - 1), {}) for x in pairs]
         rows = []
         for group, step, state in members:
@@ -168,11 +175,11 @@ class _Pack:
 
     def step(self, rows, kept):
         self.batch.run(rows)
-        self.counts += 1 if self.here is None else torch.from_numpy(self.here)
-        for i in self.present if self.present is not None else range(len(self.states)):
-            for key, value in zip(self.tensor, kept[self.batch.rows[i]], strict=True):
-                self.states[i][key].fill_(value)
+        self.counts += 1 if self.here is None else self.here
         self.grads = None
+        for i in np.flatnonzero(self.batch.pointers[1]) if self.tensor else ():
+            for key, value in zip(self.tensor, kept[i], strict=True):
+                self.states[i][key].fill_(value)
 
 # %% ../nbs/workshop/optimizer.ipynb #2a87d5d9
 class Stepper:
