@@ -102,7 +102,7 @@ def _leaves(node):
 
 # %% ../nbs/workshop/kernels.ipynb #0d4dbd93
 class Format(NamedTuple):
-    """How numbers of an array are stored: their element in memory, and how it is read and written."""
+    """How an array is stored: its element in memory, and how that is read and written."""
 
     element: str
     size: int  # bytes
@@ -171,7 +171,7 @@ class Plan(NamedTuple):
     """What the kernel of a rule is printed from."""
 
     arrays: tuple  # param, grad and the element slots
-    given: tuple  # what is known before a step: step, tensor slots, hyperparameters, scale and decay
+    given: tuple  # step, tensor slots, hyperparameters, `_scale` and `_decay`
     scalars: list  # assignments on doubles, once a step
     tensor: tuple  # the names of the tensor slots
     kept: tuple  # their new values
@@ -307,7 +307,8 @@ def _written(name, text):
             return file
         except OSError as error:
             reason = error
-    raise OSError(f"no kernel can be written ({reason}); set ADAM_NBDEV_KERNELS to a folder that can")
+    mend = "set ADAM_NBDEV_KERNELS to a folder that can be written to"
+    raise OSError(f"no kernel can be written ({reason}); {mend}")
 
 
 @cache

@@ -38,8 +38,8 @@ class _Torch(Stepper):
 
     def check_group(self, group):
         theirs = next(c for c in type(self).__mro__ if c.__module__.startswith("torch.optim"))
-        names = [n for n in inspect.signature(theirs.__init__).parameters if n in group]
-        theirs([torch.zeros(1, requires_grad=True)], **{n: group[n] for n in names if n != "params"})
+        names = [n for n in inspect.signature(theirs).parameters if n in group and n != "params"]
+        theirs([torch.zeros(1, requires_grad=True)], **{n: group[n] for n in names})
         for name, value in group.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"Invalid {name} value: {value}")
@@ -52,11 +52,12 @@ class Adam(_Torch, torch.optim.Adam):
     """`torch.optim.Adam`, stepped by the rule `adam`; AMSGrad as torch has it."""
 
     def reading(self, group):
-        kind = ("decoupled" if group["decoupled_weight_decay"] else "l2") if group["weight_decay"] else ""
+        decay = "decoupled" if group["decoupled_weight_decay"] else "l2"
+        decay = decay if group["weight_decay"] else ""
         keys = {"m": "exp_avg", "v": "exp_avg_sq"}
         if group["amsgrad"]:
-            return Reading(amsgrad_torch, {**keys, "v_max": "max_exp_avg_sq"}, kind)
-        return Reading(adam, keys, kind)
+            return Reading(amsgrad_torch, {**keys, "v_max": "max_exp_avg_sq"}, decay)
+        return Reading(adam, keys, decay)
 
     def numbers(self, group, step):
         beta1, beta2 = map(float, group["betas"])
@@ -108,7 +109,7 @@ _RMSPROP = {
 
 
 class SGD(_Torch, torch.optim.SGD):
-    """`torch.optim.SGD`, stepped by the rules of the first chapter; sparse gradients are made dense."""
+    """`torch.optim.SGD`, stepped by the first chapter's rules; sparse gradients are made dense."""
 
     counted, dense = False, True
 
@@ -116,7 +117,8 @@ class SGD(_Torch, torch.optim.SGD):
         decay = "l2" if group["weight_decay"] else ""
         if not group["momentum"]:
             return Reading(gradient_descent, {}, decay)
-        return Reading(nesterov if group["nesterov"] else momentum, {"buffer": "momentum_buffer"}, decay)
+        rule = nesterov if group["nesterov"] else momentum
+        return Reading(rule, {"buffer": "momentum_buffer"}, decay)
 
     def numbers(self, group, step):
         damp = 1 - group["dampening"] if group["momentum"] and step > 1 else 1.0

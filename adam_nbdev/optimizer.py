@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import advance
-from .convention import Slot
 from .extras import EXTRAS, require
-from .kernels import BEFORE, Batch, plan, sum_of_squares
+from .kernels import BEFORE, Batch, sum_of_squares
 from .rule import view
 
 torch = require("torch")
@@ -46,6 +45,11 @@ _GRAD, _BYTES = attrgetter("grad"), attrgetter("nbytes")
 def _local(tensor):
     """The part of a distributed tensor that is on this process; any other tensor as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def _placed(tensor):
+    """How a distributed tensor is spread over processes; None for any other tensor."""
+    return getattr(tensor, "placements", None)
 
 
 def _real(tensor):
@@ -111,10 +115,13 @@ class _Pack:
         """Whether all is as it was and can be stepped; takes note of the gradients."""
         params, grads = self.params, list(map(_GRAD, self.params))
         self.here = here = None
-        if any([g is None for g in grads]):
+        if type(None) in set(map(type, grads)):
             self.here = here = np.array([g is not None for g in grads])
             grads = [g for g in grads if g is not None]
         if self.distributed:
+            present = params if here is None else compress(params, here)
+            if list(map(_placed, present)) != list(map(_placed, grads)):
+                return False
             params, grads = list(map(_local, params)), list(map(_local, grads))
         state = chain.from_iterable(map(self.kept_by, self.states))
         try:
@@ -136,7 +143,7 @@ class _Pack:
 
     def _shaped(self, grads, shapes):
         """Whether gradients have the size, the type and the layout of their parameters."""
-        if self.dtype.is_complex and any([g.is_conj() for g in grads]):
+        if self.dtype.is_complex and any(g.is_conj() for g in grads):
             return False
         if list(map(_BYTES, grads)) != shapes.tolist():
             return False
@@ -280,6 +287,10 @@ class Stepper:
                         problem = f"loaded state dict has a '{key}' of shape {tuple(value.shape)}"
                         mend = f"for a parameter of shape {tuple(param.shape)}"
                         raise ValueError(f"{problem} {mend}; load the state of the same model")
+                    if value is not None and not tensor and _placed(value) != _placed(param):
+                        problem = f"loaded state dict has a '{key}' placed as {_placed(value)}"
+                        mend = "use set_optimizer_state_dict of torch.distributed.checkpoint"
+                        raise ValueError(f"{problem}, the parameter as {_placed(param)}; {mend}")
                 loading.append((param, {k: values[k] for k in keys.values() if k in values}))
         self._loading = loading
 
@@ -332,21 +343,23 @@ class Stepper:
 
     def _holds(self):
         """Whether all packs hold and nobody outside of them has a gradient for the first time."""
-        return not any([p.grad is not None for p in self._asleep]) and all(
-            [pack.look() for pack in self._packs]
-        )
+        asleep = set(map(type, map(_GRAD, self._asleep))) <= {type(None)}
+        return asleep and all(pack.look() for pack in self._packs)
 
     def _clip(self, grads):
         """The factor that keeps the gradient of all packs, and these, as short as asked for."""
         if self._max_norm is None:
             return 1.0
-        if any(pack.distributed for pack in self._packs):
-            grads += [p.grad for pack in self._packs for p in pack.params if p.grad is not None]
-            total = 0.0
-        else:
-            total = sum(sum_of_squares(pack.batch, pack.form) for pack in self._packs)
-        if grads:
-            norm = torch.nn.utils.get_total_norm(grads)
+        total, meshes = 0.0, {}
+        for pack in self._packs:
+            if pack.distributed:
+                grads += [p.grad for p in pack.params if p.grad is not None]
+            else:
+                total += sum_of_squares(pack.batch, pack.form)
+        for grad in grads:
+            meshes.setdefault(getattr(grad, "device_mesh", None), []).append(grad)
+        for together in meshes.values():
+            norm = torch.nn.utils.get_total_norm(together)
             total += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) ** 2
         return min(1.0, self._max_norm / (math.sqrt(total) + 1e-6))
 
@@ -396,6 +409,9 @@ class Stepper:
         if grad.layout is not torch.strided and not self.dense:
             mend = "please consider SparseAdam instead" if "Adam" in name else "make it dense"
             raise RuntimeError(f"{name} does not support sparse gradients, {mend}")
+        if (_placed(grad) is None) != (_placed(param) is None):
+            problem = f"a {type(grad).__name__} as gradient of a {type(param).__name__}"
+            raise RuntimeError(f"{name} was given {problem}; nothing was changed")
         if grad.shape != param.shape or grad.device != param.device:
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
             wanted = f"a parameter of shape {tuple(param.shape)} on {param.device}"
@@ -436,6 +452,7 @@ class Stepper:
         return (
             _has_kernel()
             and not group.get("differentiable")
+            and _placed(param) == _placed(param.grad)
             and all(map(_plain, (local, grad)))
             and local.dtype == grad.dtype
             and local.stride() == grad.stride()
@@ -446,8 +463,11 @@ class Stepper:
         """The formats of a parameter, its gradient and its state; None if the state has others."""
         slots = view(reading.rule).slots
         element = [reading.keys[n] for n, slot in slots.items() if slot.per == "element"]
-        first, *others = [_local(x) for x in (param, *(state[key] for key in element))]
+        whole = [param, *(state[key] for key in element)]
+        first, *others = map(_local, whole)
         if not all(_plain(x) and x.stride() == first.stride() for x in others):
+            return None
+        if any(_placed(x) != _placed(param) for x in whole):
             return None
         formats = [_FORMATS[x.dtype] for x in (first, first, *others)]
         random = [self._stochastic, False] + [self._state_dtype == torch.bfloat16] * len(element)
@@ -462,7 +482,10 @@ class Stepper:
         """Step one parameter by reading the rule on tensors."""
         state, reading = self.state[param], self.reading(group)
         rule, keys = view(reading.rule), reading.keys
-        local, grad = _local(param), _local(param.grad)
+        local, grad = _local(param), param.grad
+        if _placed(grad) != _placed(param):  # a sum that is still to be taken, for instance
+            grad = grad.redistribute(param.device_mesh, param.placements)
+        grad = _local(grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
         if self.counted:
             state["step"] += 1
@@ -471,11 +494,12 @@ class Stepper:
         numbers["_scale"] *= scale
         kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
         before = BEFORE[reading.decay]({**numbers, **kept, "param": local, "grad": grad})
-        slots = {n: _local(state[keys[n]]) for n in rule.slots}
-        slots = {n: float(x) if rule.slots[n].per == "tensor" else _real(x) for n, x in slots.items()}
-        new, slots = advance(
-            reading.rule, _real(before.get("param", local)), _real(before["grad"]), slots, step, **numbers
-        )
+        slots = {}
+        for name, slot in rule.slots.items():
+            value = _local(state[keys[name]])
+            slots[name] = float(value) if slot.per == "tensor" else _real(value)
+        given = _real(before.get("param", local)), _real(before["grad"])
+        new, slots = advance(reading.rule, *given, slots, step, **numbers)
         for name, value in slots.items():
             if isinstance(value, float):
                 state[keys[name]].fill_(value)
@@ -553,8 +577,9 @@ class Optimizer(Stepper, torch.optim.Optimizer):
         super().__init__(params, defaults, **ours)
 
     def reading(self, group):
-        decay = "l2" if "weight_decay" not in view(self.rule).defaults and group["weight_decay"] else ""
-        return Reading(self.rule, {name: name for name in view(self.rule).slots}, decay)
+        seen = view(self.rule)
+        own = "weight_decay" in seen.defaults or not group["weight_decay"]
+        return Reading(self.rule, {name: name for name in seen.slots}, "" if own else "l2")
 
     def numbers(self, group, step):
         numbers = {name: float(group[name]) for name in view(self.rule).defaults}
