@@ -45,6 +45,11 @@ def _local(tensor):
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def _placed(tensor):
+    """How a distributed tensor is spread over processes; None for any other tensor."""
+    return getattr(tensor, "placements", None)
+
+
 def _real(tensor):
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
@@ -92,6 +97,10 @@ class _Pack:
         """Whether all is as it was and can be stepped; takes note of the gradients."""
         params, grads = self.params, [p.grad for p in self.params]
         self.here = None
+        if self.distributed:
+            pairs = [(p, g) for p, g in zip(params, grads, strict=True) if g is not None]
+            if any(_placed(p) != _placed(g) for p, g in pairs):
+                return False
         if any([g is None for g in grads]):
             self.here = np.array([g is not None for g in grads])
             kept = [i for i, g in enumerate(grads) if g is not None]
@@ -377,6 +386,9 @@ class Stepper:
         if grad.layout is not torch.strided and not self.dense:
             mend = "please consider SparseAdam instead" if "Adam" in name else "make it dense"
             raise RuntimeError(f"{name} does not support sparse gradients, {mend}")
+        if (_placed(grad) is None) != (_placed(param) is None):
+            problem = f"a {type(grad).__name__} as gradient of a {type(param).__name__}"
+            raise RuntimeError(f"{name} was given {problem}; nothing was changed")
         if grad.shape != param.shape or grad.device != param.device:
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
             wanted = f"shape {tuple(param.shape)} on {param.device}"
@@ -409,7 +421,10 @@ class Stepper:
         """The formats of a parameter, its gradient and its state; None if it takes no kernel."""
         slots = view(reading.rule).slots
         element = [reading.keys[n] for n, slot in slots.items() if slot.per == "element"]
-        tensors = [_local(x) for x in (param, param.grad, *(state[key] for key in element))]
+        whole = [param, param.grad, *(state[key] for key in element)]
+        if any(_placed(x) != _placed(param) for x in whole):
+            return None
+        tensors = [_local(x) for x in whole]
         first = tensors[0]
         if any(
             type(x) not in _PLAIN or x.layout is not torch.strided or x.device.type != "cpu"
@@ -430,7 +445,10 @@ class Stepper:
         """Step one parameter by reading the rule on tensors."""
         state, reading = self.state[param], self.reading(group)
         rule, keys = view(reading.rule), reading.keys
-        local, grad = _local(param), _local(param.grad)
+        local, grad = _local(param), param.grad
+        if _placed(grad) != _placed(param):  # a sum that is still to be taken, for instance
+            grad = grad.redistribute(param.device_mesh, param.placements)
+        grad = _local(grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
         step = int(state["step"]) + 1 if self.counted else 1 + self._complete(reading, param, state)
         numbers = self.numbers(group, step)
