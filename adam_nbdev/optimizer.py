@@ -271,6 +271,10 @@ class Stepper:
                         problem = f"loaded state dict has a '{key}' of shape {tuple(value.shape)}"
                         mend = f"for a parameter of shape {tuple(param.shape)}"
                         raise ValueError(f"{problem} {mend}; load the state of the same model")
+                    if value is not None and not tensor and _placed(value) != _placed(param):
+                        problem = f"loaded state dict has a '{key}' placed as {_placed(value)}"
+                        mend = "use set_optimizer_state_dict of torch.distributed.checkpoint"
+                        raise ValueError(f"{problem}, the parameter as {_placed(param)}; {mend}")
                 loading.append((param, {k: values[k] for k in keys.values() if k in values}))
         self._loading = loading
 
