@@ -333,13 +333,16 @@ class Stepper:
         if self._max_norm is None:
             return 1.0
         grads = [p.grad for _, p in self._others if p.grad is not None]
-        if any(pack.distributed for pack in self._packs):
-            grads += [p.grad for pack in self._packs for p in pack.params if p.grad is not None]
-            total = 0.0
-        else:
-            total = sum(sum_of_squares(pack.batch, pack.form) for pack in self._packs)
-        if grads:
-            norm = torch.nn.utils.get_total_norm(grads)
+        total, meshes = 0.0, {}
+        for pack in self._packs:
+            if pack.distributed:
+                grads += [p.grad for p in pack.params if p.grad is not None]
+            else:
+                total += sum_of_squares(pack.batch, pack.form)
+        for grad in grads:
+            meshes.setdefault(getattr(grad, "device_mesh", None), []).append(grad)
+        for together in meshes.values():
+            norm = torch.nn.utils.get_total_norm(together)
             total += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) ** 2
         return min(1.0, self._max_norm / (math.sqrt(total) + 1e-6))
 
