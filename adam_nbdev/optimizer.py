@@ -363,6 +363,7 @@ class Stepper:
             if param.grad is not None:
                 self._check_gradient(group, param)
         self._packs, self._others, self._asleep, packs, counts = [], [], [], {}, {}
+        self._taken = {}  # how many steps those of the others took that do not count them
         kernel = _has_kernel()
         for number, (group, param) in enumerate(everyone):
             if param.grad is None:
@@ -381,6 +382,7 @@ class Stepper:
                 packs[key][3].append(number)
             else:
                 self._others.append((group, param))
+                self._taken[param] = counts[number]
         for reading, formats, members, numbers in packs.values():
             pack = _Pack(reading, formats, members)
             pack.adopt(numbers, [counts[n] for n in numbers], self.counted)
@@ -457,7 +459,7 @@ class Stepper:
             grad = grad.redistribute(param.device_mesh, param.placements)
         grad = _local(grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
-        step = int(state["step"]) + 1 if self.counted else 1 + self._complete(reading, param, state)
+        step = int(state["step"]) + 1 if self.counted else self._taken[param] + 1
         numbers = self.numbers(group, step)
         numbers["_scale"] *= scale
         kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
@@ -475,6 +477,7 @@ class Stepper:
             else:
                 _real(_local(state[keys[name]])).copy_(value)
         local.copy_(torch.view_as_complex(new) if local.is_complex() else new)
+        self._taken[param] += 1
         if self.counted:
             state["step"] += 1
 
