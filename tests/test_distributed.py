@@ -39,9 +39,8 @@ def launch(size, folder, *scenarios, limit=120):
     return [torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for rank in range(size)]
 
 
-TWO = (
-    "ddp ddp_views zero fsdp fsdp_same fsdp_ignored fsdp_unused pending refused checkpoint".split()
-)
+TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_unused pending refused
+checkpoint""".split()
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +148,14 @@ def test_sharded_is_the_run_on_the_whole_batch(two, recipe):
         slots = {"AMSGrad": 3, "SGD": 1, "clipped SGD": 0}.get(recipe, 2)
         assert facts["slots"] == 4 * slots
     assert equal(found[0][0], found[1][0])
+
+
+@pytest.mark.parametrize("recipe", PRECISE)
+def test_sharded_without_the_kernel(two, recipe):
+    for process in two("fsdp_no_kernel"):
+        one, facts = process[recipe]
+        assert far(one, single(recipe)) < 1e-12
+        assert facts["kernel"] == 0 and facts["others"] == 4 and facts["alike"]
 
 
 def test_sharded_with_the_same_data_has_the_bits_of_a_single_process(two):
