@@ -170,6 +170,7 @@ def fsdp(rank, size, folder):
 
 def fsdp_no_kernel(rank, size, folder):
     """The same, as where Numba is missing."""
+    optimizers._warned = True  # that it is slow
     compiled, optimizers._has_kernel = optimizers._has_kernel, lambda: False
     try:
         return fsdp(rank, size, folder)

@@ -153,6 +153,25 @@ def test_reading_on_tensors_agrees_with_the_kernel_and_is_another_way(name, opti
     assert all(apart([v + 1e-300], [states(a)[k] + 1e-300]) < 1e-11 for k, v in states(b).items())
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("strided", [False, True])
+def test_sgd_dampens_every_gradient_but_the_first(strided, nesterov):
+    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": nesterov}
+    options["dampening"] = 0.0 if nesterov else 0.5
+    param, theirs = (torch.ones(8)[:: 1 + strided].requires_grad_() for _ in range(2))
+    ours, reference = optim.SGD([param], **options), torch.optim.SGD([theirs], **options)
+    for step in range(4):
+        grad = torch.full((8,), 1.0 + step)[:: 1 + strided]
+        param.grad, theirs.grad = grad, grad.clone()
+        if step == 3:  # a new optimizer that loads goes on
+            kept, ours = ours.state_dict(), optim.SGD([param], **options)
+            ours.load_state_dict(kept)
+        ours.step()
+        reference.step()
+        assert len(ours._others) == strided
+        torch.testing.assert_close(param, theirs, rtol=1e-6, atol=0)
+
+
 def test_without_numba_it_still_steps_and_says_so_once(monkeypatch):
     monkeypatch.setattr(optimizer, "_has_kernel", lambda: False)
     monkeypatch.setattr(optimizer, "_warned", False)
