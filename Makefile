@@ -11,7 +11,7 @@ MODULES := $(filter-out adam_nbdev/_modidx.py,$(wildcard adam_nbdev/*.py))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export picture clean
+.PHONY: help book test check lint in-step pages export bench picture clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ $(STAMPS)/environment: requirements.txt
 	@"$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/pip install --progress-bar off -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@
+
+bench: $(STAMPS)/wheel ## measure the speed of a step, beside torch and NumPy, into book/bench.json
+	@$(BIN)/python book/bench.py
 
 picture: $(STAMPS)/wheel ## draw the picture of the README
 	@$(BIN)/python book/picture.py

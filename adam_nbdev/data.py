@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .extras import cache_folder
+
 # %% ../nbs/workshop/data.ipynb #5c0b7f12
 def digest(data):
     """SHA-256 of all the arrays of a data set, in their order.
@@ -134,7 +136,7 @@ def kept(name, kind, sha256, sources, folder=None):
     UserWarning
         If the cache cannot be written. The data is returned all the same.
     """
-    file = Path(folder or _cache()) / f"{name.lower()}.npz"
+    file = Path(folder or cache_folder("ADAM_NBDEV_DATA")) / f"{name.lower()}.npz"
     arrays = _read(file)
     if arrays is not None and arrays.keys() == set(_names(kind)):
         data = _made(kind, (arrays[field] for field in _names(kind)))
@@ -147,11 +149,6 @@ def kept(name, kind, sha256, sources, folder=None):
         mend = "set ADAM_NBDEV_DATA to a folder that can"
         warnings.warn(f"{name} cannot be kept in {file.parent} ({error}); {mend}", stacklevel=3)
     return data
-
-
-def _cache():
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return os.environ.get("ADAM_NBDEV_DATA") or Path(base) / "adam_nbdev"
 
 
 def _read(file):

@@ -24,7 +24,7 @@ import numpy as np
 
 from . import steps
 from .arrays import check_fit
-from .extras import require
+from .extras import cache_folder, require
 from .lines import Float
 from .program import ATOM, INFIX, Dialect, Node, program, split, write
 from .rule import view
@@ -289,18 +289,22 @@ def source(rule, formats=None, decay=""):
     return _HEAD.format(title=title, real=real) + "\n".join(text) + task
 
 # %% ../nbs/workshop/kernels.ipynb #99511a22
-def _folder():
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ADAM_NBDEV_KERNELS") or Path(base) / "adam_nbdev" / "kernels")
+@cache
+def _own_folder():
+    """A folder of this process alone, gone with it."""
+    return tempfile.TemporaryDirectory(prefix="adam_nbdev-")
 
 
 def _written(name, text):
     """A file of that name with that text, in the cache or, if that cannot be, elsewhere."""
-    for folder in (_folder(), Path(tempfile.gettempdir()) / f"adam_nbdev-{os.getuid()}"):
-        file = folder / f"{name}.py"
+    reason = None
+    for own in (False, True):
         try:
+            kept = cache_folder("ADAM_NBDEV_KERNELS", "kernels")
+            folder = Path(_own_folder().name) if own else kept
+            file = folder / f"{name}.py"
             if not file.exists() or file.read_text(encoding="utf-8") != text:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=folder) as new:
                     (Path(new) / "new.py").write_text(text, encoding="utf-8")
                     os.replace(Path(new) / "new.py", file)

@@ -71,19 +71,18 @@ def load_bfloat16(b, x):
 
 
 def _upper_half(b, x, more):
-    """The upper half of a float32 after `more` is added to its bits; infinities and NaN as are."""
+    """The upper half of a float32 after `more` is added to its bits, rounded down."""
     bits = b.bitcast(x, _I32)
-    special = b.icmp_unsigned("==", b.and_(bits, _I32(0x7F800000)), _I32(0x7F800000))
-    nan = b.fcmp_unordered("uno", x, x)
-    rounded = b.select(special, bits, b.add(bits, more(bits)))
-    quiet = b.select(nan, b.or_(bits, _I32(0x00400000)), rounded)
-    return b.trunc(b.lshr(quiet, _I32(16)), _I16)
+    rounded = b.trunc(b.lshr(b.add(bits, more(bits)), _I32(16)), _I16)
+    return b.select(b.fcmp_unordered("uno", x, x), _I16(0x7FC0), rounded)
 
 
 @_word(types.uint16, types.float32)
 def store_bfloat16(b, x):
-    last = lambda bits: b.and_(b.lshr(bits, _I32(16)), _I32(1))  # noqa: E731
-    return _upper_half(b, x, lambda bits: b.add(_I32(0x7FFF), last(bits)))
+    def more(bits):  # a half, less one bit where the last place that stays is even
+        return b.add(_I32(0x7FFF), b.and_(b.lshr(bits, _I32(16)), _I32(1)))
+
+    return _upper_half(b, x, more)
 
 
 @_word(types.uint16, types.float32, types.uint32)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['torch', 'Adam', 'AdamW', 'Adagrad', 'RMSprop', 'SGD']
 
-# %% ../nbs/practice/optim.ipynb #b3b4b8df
+# %% ../nbs/practice/optim.ipynb #c50caf84
 import inspect
 import math
 
@@ -24,7 +24,7 @@ from adam_nbdev.rmsprop import (
 
 torch = require("torch")
 
-# %% ../nbs/practice/optim.ipynb #cb8e6111
+# %% ../nbs/practice/optim.ipynb #7b6cad39
 class _Torch(Stepper):
     """What the named classes share: torch's signature, and its checks for every group."""
 
@@ -68,7 +68,7 @@ class Adam(_Torch, torch.optim.Adam):
 class AdamW(Adam, torch.optim.AdamW):
     """`torch.optim.AdamW`: `decoupled` before the rule `adam`."""
 
-# %% ../nbs/practice/optim.ipynb #c50caf84
+# %% ../nbs/practice/optim.ipynb #b4536475
 class Adagrad(_Torch, torch.optim.Adagrad):
     """`torch.optim.Adagrad`, stepped by the rule `adagrad`; sparse gradients are made dense."""
 

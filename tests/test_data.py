@@ -15,6 +15,7 @@ import pytest
 
 from adam_nbdev import data
 from adam_nbdev.data import ArraysOnly, Digits, Mnist, mnist, sound
+from adam_nbdev.extras import cache_folder
 
 COUNTS = {  # of the digits 0 to 9, as published
     "train": [4932, 5678, 4968, 5101, 4859, 4506, 4951, 5175, 4842, 4988],
@@ -223,8 +224,8 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("ADAM_NBDEV_DATA", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert data._cache() == tmp_path / ".cache" / "adam_nbdev"
+    assert cache_folder("ADAM_NBDEV_DATA") == tmp_path / ".cache" / "adam_nbdev"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert data._cache() == tmp_path / "xdg" / "adam_nbdev"
+    assert cache_folder("ADAM_NBDEV_DATA") == tmp_path / "xdg" / "adam_nbdev"
     monkeypatch.setenv("ADAM_NBDEV_DATA", str(tmp_path / "own"))
-    assert str(data._cache()) == str(tmp_path / "own")
+    assert str(cache_folder("ADAM_NBDEV_DATA")) == str(tmp_path / "own")
