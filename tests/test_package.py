@@ -15,6 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
+#: Modules that are made of an optional library, and the extra that brings it.
+MADE_OF = {"machine": "kernels", "optimizer": "torch", "optim": "torch"}
+
+
 def run(python, code, folder):
     """Run code from a file, elsewhere than in the checkout; its completed process."""
     (folder / "script.py").write_text(code)
@@ -68,6 +72,8 @@ def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
         ("from adam_nbdev.extras import require; require('torch')", "torch"),
         ("from adam_nbdev.extras import require; require('numba')", "kernels"),
         ("from adam_nbdev.experiments import main; main([])", "experiments"),
+        ("from adam_nbdev.kernels import compiled; compiled(adam, ('float32',) * 4)", "kernels"),
+        *((f"import adam_nbdev.{module}", extra) for module, extra in MADE_OF.items()),
     ],
 )
 def test_a_missing_extra_is_named_in_one_sentence(empty, tmp_path, code, extra):
@@ -80,11 +86,15 @@ def test_a_missing_extra_is_named_in_one_sentence(empty, tmp_path, code, extra):
 
 @pytest.mark.slow
 def test_every_module_imports_with_the_core_alone(empty, tmp_path):
-    modules = [f.stem for f in (ROOT / "adam_nbdev").glob("*.py") if f.stem not in ("_modidx",)]
-    code = "import importlib\n" + "\n".join(
-        f"importlib.import_module('adam_nbdev.{m}')" for m in modules if m != "__init__"
-    )
+    modules = {f.stem for f in (ROOT / "adam_nbdev").glob("*.py")} - {"_modidx", "__init__"}
+    code = "\n".join(f"import adam_nbdev.{module}" for module in modules - MADE_OF.keys())
     assert run(empty, code, tmp_path).stderr == ""
+
+
+def test_the_torch_example_of_the_readme_runs(tmp_path):
+    (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    done = run(sys.executable, block + "\nassert optimizer._packs\n", tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_package_brings_in_nothing_else(tmp_path):
