@@ -42,6 +42,9 @@ def test_a_figure_gets_its_name_caption_and_alternative_text():
         "figure": {"caption": "See this.", "name": "fig-x"},
     }
     assert translate(cell("#| label: eq-x", "formula(adam)")) == ["eq-x"]
+    quoted = cell('#| fig-cap: "Left: one. Right: two."', "plot()")
+    translate(quoted)
+    assert quoted["metadata"]["mystnb"]["figure"] == {"caption": "Left: one. Right: two."}
 
 
 @pytest.mark.parametrize("line", ["#| exprot", "#| code-fold: maybe", "#| fig-cap:"])

@@ -46,7 +46,8 @@ def translate(cell):
     for directive in found:
         word, _, text = directive.partition(" ")
         if word in ("label:", "fig-cap:", "fig-alt:") and text.strip():
-            display[word[:-1]] = text.strip()
+            quoted = text.strip()[:1] == '"'  # as nbdev wants it where there is a colon
+            display[word[:-1]] = yaml.safe_load(text) if quoted else text.strip()
         elif tag := TAGS.get(directive, word == "default_exp" and TAGS[word]):
             tags.append(tag)
         else:
