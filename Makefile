@@ -21,18 +21,18 @@ book: $(STAMPS)/wheel ## execute the notebooks, build the book, print where to o
 
 test: in-step lint $(STAMPS)/wheel ## all that CI runs
 	@echo "== tests, against the installed wheel"
-	@$(BIN)/pytest -q --ignore tests/test_pages.py
+	@$(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/test_pages.py
 	@echo "== the book, every notebook executed"
 	@$(BIN)/python book/build.py --force
 	@$(MAKE) --no-print-directory pages
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
-	@$(BIN)/pytest -q tests/test_pages.py
+	@$(BIN)/pytest -q -n 2 tests/test_pages.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
 check: in-step lint $(STAMPS)/wheel ## the desk's quick round: generated files, lint, unit tests
-	@$(BIN)/pytest -q -m "not slow"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(STAMPS)/environment
 	@echo "== lint"
