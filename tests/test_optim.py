@@ -837,6 +837,24 @@ def test_clipping_within_the_step_is_clip_grad_norm_and_leaves_the_gradients(ker
         assert apart(ours, torchs) < 1e-12
 
 
+def test_clipping_takes_the_norm_of_all_packs_together():
+    results = []
+    for module in (optim, torch.optim):
+        params = parameters(torch.float64) + parameters(torch.float32, seed=1)
+        params.append(torch.nn.Parameter(memory(*LAYOUTS["transposed"])))
+        params.append(torch.nn.Parameter(memory(*LAYOUTS["every second"])))
+        options = {"max_norm": 0.5} if module is optim else {}
+        opt = module.SGD(params, lr=0.1, **options)
+        for step in range(3):
+            for i, param in enumerate(params):
+                param.grad = gradient(param, torch.Generator().manual_seed(20 * step + i)) / 1e3
+            if module is torch.optim:
+                torch.nn.utils.clip_grad_norm_(params, 0.5)
+            opt.step()
+        results.append(params)
+    assert apart(*results) < 1e-6
+
+
 def test_clipping_makes_of_a_nan_what_clip_grad_norm_makes():
     results = []
     for module in (optim, torch.optim):
