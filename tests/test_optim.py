@@ -950,6 +950,32 @@ def test_state_in_bfloat16_is_right_on_average_and_reproducible():
     assert abs(relative.mean()) < 1e-3 and 1e-3 < relative.std() < 0.1
 
 
+def test_every_rounding_has_a_coin_of_its_own():
+    """Of parameter and slots, of two tensors, of two pieces of one, of two steps: uncorrelated."""
+    size = 2 * 65_536
+    params = [torch.nn.Parameter(torch.ones(size, dtype=torch.bfloat16)) for _ in range(2)]
+    opt = optim.Adam(params, state_dtype=torch.bfloat16, stochastic_rounding=True)
+    coins = {}
+    for step in (1, 2):
+        for param in params:
+            param.data.fill_(1.0)
+            param.grad = torch.ones_like(param)
+        opt.step()
+        for i, param in enumerate(params):
+            state = opt.state[param]
+            for name, value in (
+                ("param", param),
+                ("m", state["exp_avg"]),
+                ("v", state["exp_avg_sq"]),
+            ):
+                for piece, part in enumerate(value.detach().chunk(2)):
+                    coins[step, i, name, piece] = (part.float() > part.float().mean()).float()
+                value.data.fill_(0.0)
+    assert all(0.02 < coin.mean() < 0.98 for coin in coins.values())
+    between = torch.corrcoef(torch.stack(list(coins.values()))).fill_diagonal_(0)
+    assert between.abs().max() < 0.03
+
+
 def test_stochastic_rounding_where_there_is_no_kernel_is_refused(monkeypatch):
     monkeypatch.setattr(optimizer, "_has_kernel", lambda: False)
     monkeypatch.setattr(optimizer, "_warned", True)
