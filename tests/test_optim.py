@@ -617,6 +617,36 @@ def test_a_parameter_that_is_turned_in_its_memory():
     assert apart(*results) < 1e-12
 
 
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_gradient_that_lies_otherwise_than_the_one_before(turned):
+    results = []
+    for module in (optim, torch.optim):
+        (param,) = parameters(shapes=[(4, 6)])
+        if turned:
+            param.data = memory(*LAYOUTS["transposed"])
+        opt = module.Adam([param], lr=0.1)
+        for step in range(6):
+            grad = gradient(param, torch.Generator().manual_seed(step))
+            other = torch.zeros(24, dtype=torch.float64).as_strided(
+                (4, 6), ((6, 1), (1, 4))[not turned]
+            )
+            param.grad = other.copy_(grad) if step % 2 else grad
+            opt.step()
+        results.append([param])
+    assert apart(*results) < 1e-12
+
+
+def test_a_gradient_that_shrinks_in_place_is_refused():
+    param = torch.nn.Parameter(torch.ones(1000, 4))
+    opt = optim.SGD([param], lr=1.0)
+    param.grad = torch.ones_like(param)
+    opt.step()
+    param.grad.data = torch.ones(2, 4)
+    with pytest.raises(RuntimeError, match=r"gradient of shape \(2, 4\)"):
+        opt.step()
+    assert not param.any()
+
+
 def test_halves_of_two_kinds_in_one_memory():
     """A bfloat16 parameter that becomes float16 where it was: of the same size, other numbers."""
     param = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
@@ -871,6 +901,14 @@ def test_clipping_makes_of_a_nan_what_clip_grad_norm_makes():
         torch.equal(p.isnan(), q.isnan()) for p, q in zip(results, results[2:], strict=False)
     )
     assert results[0][1] == 0 and results[1].isnan().all()
+
+
+def test_clipping_of_a_gradient_as_small_as_torchs_guard_against_zero():
+    param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    opt = optim.SGD([param], lr=1.0, max_norm=1e-6)
+    param.grad = torch.full_like(param, 1e-6)
+    opt.step()
+    assert param.item() == pytest.approx(-0.5e-6, rel=1e-9)
 
 
 def test_clipping_of_a_sparse_gradient():
