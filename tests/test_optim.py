@@ -14,6 +14,7 @@ from torch.testing._internal import common_optimizers as theirs
 
 from adam_nbdev import optim, optimizer
 from adam_nbdev.catalogue import RULES
+from adam_nbdev.convention import Slot
 from adam_nbdev.optimizer import Optimizer
 from adam_nbdev.steps import ema, sign
 
@@ -806,6 +807,19 @@ def test_complex_parameters_by_component(name):
     )
 
 
+def test_a_gradient_that_is_a_conjugated_view():
+    results = []
+    for module in (optim, torch.optim):
+        param = torch.nn.Parameter(torch.zeros(4, dtype=torch.complex128))
+        opt = module.SGD([param], lr=1.0)
+        for step in range(3):
+            grad = torch.full((4,), 1 + 2j, dtype=torch.complex128)
+            param.grad = grad.conj() if step == 1 else grad
+            opt.step()
+        results.append(param.detach())
+    assert torch.equal(*results) and results[0][0] == -3 - 2j
+
+
 def test_the_gradient_goes_through_a_differentiable_step():
     """Torch's own, in this mode, corrects the bias in single precision; ours is held to it and
     to central differences of steps that are not differentiable."""
@@ -1079,6 +1093,34 @@ def test_an_optimizer_from_a_rule_of_three_lines():
         Optimizer.from_rule(signum)(params, lr=-1.0)
     with pytest.raises(TypeError, match="the signature is"):
         Optimizer.from_rule(lambda x: x)
+
+
+def shrinking(param, grad, product: Slot(start=1.0, per="tensor"), step, lr=0.1, beta=0.5):
+    product = product * beta
+    update = lr * product * grad
+    return param - update, product
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_tensor_slot_is_passed_over_with_its_parameter_and_saved(kernel, monkeypatch):
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    params = parameters(shapes=[(3,), (2, 2)])
+    start = [p.detach().clone() for p in params]
+    make = Optimizer.from_rule(shrinking)
+    opt = make(params)
+    for step in range(6):
+        if step == 4:
+            state = saved(opt)
+            opt = make(params)
+            opt.load_state_dict(state)
+        for i, param in enumerate(params):
+            param.grad = None if step % 2 and i else torch.ones_like(param)
+        opt.step()
+    assert [opt.state[p]["product"].item() for p in params] == [0.5**6, 0.5**3]
+    assert [opt.state[p]["step"].item() for p in params] == [6, 3]
+    moved = [s - 0.1 * (1 - 0.5**n) for s, n in zip(start, (6, 3), strict=True)]
+    assert apart(params, moved) < 1e-12
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
