@@ -83,9 +83,10 @@ class _Pack:
         self.groups, self.params, self.states = map(list, zip(*members, strict=True))
         self.distributed = any(type(p) not in _PLAIN for p in self.params)
         local = [_local(p) for p in self.params]
-        self.dtype, self.bytes = local[0].dtype, np.array([p.nbytes for p in local])
+        self.dtype, self.bytes = local[0].dtype, [p.nbytes for p in local]
         self.strides = [p.stride() for p in local]
         self.contiguous = all(p.is_contiguous() for p in local)
+        self.turnable = [i for i, p in enumerate(local) if p.ndim > 1]
         self.where = [p.data_ptr() for p in local]
         sizes = [_real(p).numel() for p in local]
         self.single = any(p.numel() == 1 for p in local)
@@ -156,11 +157,14 @@ class _Pack:
         if self.dtype.itemsize == 2 and set(map(_DTYPE, chain(params, grads))) != {self.dtype}:
             return False
         here, stride = self.here, torch.Tensor.stride
-        if list(map(_BYTES, grads)) != (self.bytes if here is None else self.bytes[here]).tolist():
+        sizes, strides = self.bytes, self.strides
+        if here is not None:
+            sizes, strides = list(compress(sizes, here)), compress(strides, here)
+        if list(map(_BYTES, grads)) != sizes:
             return False
         if self.contiguous:
-            return all(map(torch.Tensor.is_contiguous, chain(params, grads)))
-        strides = self.strides if here is None else compress(self.strides, here)
+            seen = chain([params[i] for i in self.turnable], grads)
+            return all(map(torch.Tensor.is_contiguous, seen))
         return all(map(eq, map(stride, params), self.strides)) and all(
             map(eq, map(stride, grads), strides)
         )
