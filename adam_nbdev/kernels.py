@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import steps
-from .arrays import check_fit
+from .arrays import _double, check_fit
 from .extras import cache_folder, require
 from .lines import Float
 from .program import ATOM, INFIX, Dialect, Node, program, split, write
@@ -31,13 +31,18 @@ from .rule import view
 
 # %% ../nbs/workshop/kernels.ipynb #8c08207b
 def _number(value):
-    if math.isfinite(value):
-        return f"_real({value!r})"
-    return f"_real({'-' if value < 0 else ''}math.{'nan' if math.isnan(value) else 'inf'})"
+    return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}_math.inf"
+
+
+#: What is given to a kernel beside the numbers of its rule.
+_OURS = ("_scale", "_decay")
 
 
 def _name(name):
-    return f"u{name}" if name.startswith("_") and name not in ("_scale", "_decay") else name
+    """A name as it is printed: all that begin with a line, but `_OURS`, are the kernel's own."""
+    if name in _OURS or not name.lstrip("u").startswith("_"):
+        return name
+    return f"u{name}"
 
 
 def _table(**words):
@@ -47,26 +52,29 @@ def _table(**words):
 _ELEMENTS = Dialect(
     {
         **_table(
-            sqrt="math.sqrt({})", absolute="abs({})", sign="_sign({})", maximum="_larger({}, {})"
+            sqrt="_math.sqrt({})",
+            absolute="_abs({})",
+            sign="_sign({})",
+            maximum="_larger({}, {})",
         ),
         "**": ("{} ** {}", 5, (6, 5)),
         "where": ("({1} if {0} else {2})", ATOM, (1, 1, 1)),
     },
-    _number,
+    lambda value: f"_real({_number(value)})",
     _name,
 )
 _SCALARS = Dialect(
     {
         **_table(
-            sqrt="sqrt({})",
-            absolute="absolute({})",
-            sign="sign({})",
-            maximum="maximum({}, {})",
-            where="where({}, {}, {})",
+            sqrt="_steps.sqrt({})",
+            absolute="_steps.absolute({})",
+            sign="_steps.sign({})",
+            maximum="_steps.maximum({}, {})",
+            where="_steps.where({}, {}, {})",
         ),
         "**": ("{} ** {}", 5, (6, 5)),
     },
-    repr,
+    _number,
     _name,
 )
 
@@ -74,8 +82,9 @@ _SCALARS = Dialect(
 def _cheaper(node, values):
     """The expression, with moving averages and divisions by scalars written for the loop.
 
-    `b*x + (1-b)*y` is `x + (1-b)*(y-x)`. If `y` is a square, no more than `(1-b)*y` needs to be
-    finite, and what is infinite already stays so. `x/s` is `x * (1/s)`.
+    `b*x + (1-b)*y` is `x + (1-b)*(y-x)` if `b` is at least a half; a smaller `b` would leave the
+    rounding errors of an `x` that should be forgotten. If `y` is a square, no more than `(1-b)*y`
+    needs to be finite, and what is infinite already stays so. `x/s` is `x * (1/s)`.
     """
     if node.leaf or node.scalar:
         return node
@@ -89,9 +98,10 @@ def _cheaper(node, values):
         return node
     value = values.get(y.args[0], y) if y.op == "name" else y
     if value.op != "*" or any(a.scalar for a in value.args):
-        return x + rest * (y - x)
+        return steps.where(decay >= 0.5, x + rest * (y - x), node)
+    new = rest * value.args[0] * value.args[1]
     lost = steps.where(x < math.inf, rest * x, 0)
-    return x + (rest * value.args[0] * value.args[1] - lost)
+    return steps.where(decay >= 0.5, x + (new - lost), decay * x + new)
 
 
 def _leaves(node):
@@ -123,7 +133,7 @@ FORMATS = {
 
 _HEAD = '''\
 """{title}, printed by adam_nbdev.kernels: the name of this file is a hash of what it says."""
-import math
+import math as _math
 
 import numpy as np
 from numba import carray, cfunc, njit, types
@@ -134,7 +144,9 @@ from adam_nbdev.machine import larger as _larger, scramble as _scramble, sign as
 from adam_nbdev.machine import load_bfloat16 as _load_bfloat16, load_float16 as _load_float16
 from adam_nbdev.machine import store_bfloat16 as _store_bfloat16, store_float16 as _store_float16
 from adam_nbdev.machine import stochastic_bfloat16 as _stochastic_bfloat16
-from adam_nbdev.steps import absolute, maximum, sign, sqrt, where
+from adam_nbdev import steps as _steps
+
+_abs, _range = abs, range
 
 
 '''
@@ -194,8 +206,12 @@ BEFORE = {
 @cache
 def plan(rule, decay=""):
     """What the kernel of a rule is printed from, with a kind of weight decay before it."""
-    ours = {name: Node("name", (name,), True) for name in ("_scale", "_decay")}
+    ours = {name: Node("name", (name,), True) for name in _OURS}
     seen = program(rule, lambda numbers: BEFORE[decay]({**numbers, **ours}))
+    names = *seen.rule.defaults, *seen.rule.slots, *(a.alias for a in seen.assignments)
+    if taken := ours.keys() & {*names}:
+        problem = f"rule '{rule.__name__}': kernels have a number '{min(taken)}' of their own"
+        raise TypeError(f"{problem}; call it otherwise, as in {min(taken)[1:]}")
     values = {a.name: a.value for a in seen.assignments}
     cheaper = tuple(a._replace(value=_cheaper(a.value, values)) for a in seen.assignments)
     scalars, elements = split(replace(seen, assignments=cheaper))
@@ -226,24 +242,24 @@ def _once(plan):
 def _loop(plan, formats):
     """The loop over the elements of a piece of a tensor."""
     arrays = dict(zip(plan.arrays, formats, strict=True))
-    inputs = ", ".join(f"_{name}" for name in arrays)
+    inputs = ", ".join(f"_all_{name}" for name in arrays)
     yield '@njit(error_model="numpy")'
     yield f"def elements({inputs}, _scalars, _first, _key):"
     for k, name in enumerate(plan.needed):
         yield f"    {_name(name)} = _real(_scalars[{k}])"
-    yield "    for _i in range(_param.size):"
+    yield "    for _i in _range(_all_param.size):"
     chances = [name for name, form in arrays.items() if "stochastic" in form]
     for k in range(0, len(chances), 2):
         yield f"        _random{k} = _scramble(_u32(_first + _u32(_i)), _key + _u32({k}))"
         yield f"        _random{k + 1} = _u32(_random{k} >> _u32(16))"
     for name, form in arrays.items():
-        yield f"        {_name(name)} = _real({FORMATS[form].read.format(f'_{name}[_i]')})"
+        yield f"        {_name(name)} = _real({FORMATS[form].read.format(f'_all_{name}[_i]')})"
     for a in plan.elements:
         yield f"        {_name(a.name)} = {write(a.value, _ELEMENTS)}"
     for name, value in plan.stored.items():
         random = f"_random{chances.index(name)}" if name in chances else ""
         text = FORMATS[arrays[name]].write.format(write(value, _ELEMENTS), random=random)
-        yield f"        _{name}[_i] = {text}"
+        yield f"        _all_{name}[_i] = {text}"
 
 
 def source(rule, formats=None, decay=""):
@@ -450,7 +466,7 @@ _NORM = '''\
 @njit(error_model="numpy", fastmath={{"reassoc"}})
 def squares(x):
     total = 0.0
-    for _i in range(x.size):
+    for i in range(x.size):
         value = _real({read})
         total += value * value
     return total
@@ -484,7 +500,7 @@ task = cfunc(types.void(types.int64), cache=True)(task)
 def _norm(form):
     element, size, read, _ = FORMATS[form]
     text = _HEAD.format(title=f"Sum of squares ({form})", real="float64").rstrip() + "\n"
-    body = _NORM.format(element=element, size=size, read=read.format("x[_i]"))
+    body = _NORM.format(element=element, size=size, read=read.format("x[i]"))
     return _module("norm", text + body)
 
 
@@ -533,7 +549,8 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
         params, grads, states = [params], [grads], [states]
     seen, arrays = view(rule), plan(rule).arrays
     chosen = seen.hyperparameters(step, hyperparameters)
-    batches = {}
+    chosen = {name: _double(name, value) for name, value in chosen.items()}
+    batches, planned = {}, []
     for param, grad, state in zip(params, grads, states, strict=True):
         check_fit(seen, param, grad, state, step)
         members = [param, grad, *(state[name] for name in arrays[2:])]
@@ -545,10 +562,13 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
         batch.rows[:] = np.arange(len(members))
         rows = []
         for _, state in members:
-            row, kept = batch.scalars({**state, **chosen, "step": step, "_scale": 1, "_decay": 0})
-            rows.append(row)
+            numbers = {**state, **chosen, "step": step, "_scale": 1, "_decay": 0}
+            rows.append(batch.scalars(numbers))
+        planned.append((batch, rows, members))
+    for batch, rows, members in planned:
+        batch.run([row for row, _ in rows], threads)
+        for (_, kept), (_, state) in zip(rows, members, strict=True):
             state.update(kept)
-        batch.run(rows, threads)
 
 
 def _format(name, x):

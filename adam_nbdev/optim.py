@@ -111,7 +111,12 @@ _RMSPROP = {
 class SGD(_Torch, torch.optim.SGD):
     """`torch.optim.SGD`, stepped by the first chapter's rules; sparse gradients are made dense."""
 
-    counted, dense = False, True
+    dense = True
+
+    @property
+    def counted(self):
+        """Torch counts no steps of SGD; random numbers need a count that is saved."""
+        return self._stochastic or self._state_dtype == torch.bfloat16
 
     def reading(self, group):
         decay = "l2" if group["weight_decay"] else ""

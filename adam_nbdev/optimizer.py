@@ -6,6 +6,7 @@
 __all__ = ['torch', 'Reading', 'Stepper', 'Optimizer']
 
 # %% ../nbs/workshop/optimizer.ipynb #2a2f90e5
+import copy
 import math
 import warnings
 from itertools import chain, compress
@@ -39,7 +40,7 @@ _FORMATS = {
     torch.complex128: "float64",
 }
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
-_GRAD, _BYTES = attrgetter("grad"), attrgetter("nbytes")
+_GRAD, _BYTES, _DTYPE = map(attrgetter, ("grad", "nbytes", "dtype"))
 
 
 def _local(tensor):
@@ -82,22 +83,25 @@ class _Pack:
         self.groups, self.params, self.states = map(list, zip(*members, strict=True))
         self.distributed = any(type(p) not in _PLAIN for p in self.params)
         local = [_local(p) for p in self.params]
-        self.dtype, self.shapes = local[0].dtype, np.array([p.nbytes for p in local])
+        self.dtype, self.bytes = local[0].dtype, [p.nbytes for p in local]
         self.strides = [p.stride() for p in local]
         self.contiguous = all(p.is_contiguous() for p in local)
+        self.turnable = [i for i, p in enumerate(local) if p.ndim > 1]
         self.where = [p.data_ptr() for p in local]
         sizes = [_real(p).numel() for p in local]
+        self.single = any(p.numel() == 1 for p in local)
         self.batch = Batch(reading.rule, formats, sizes, reading.decay)
         self.form, self.stochastic = formats[1], any("stochastic" in f for f in formats)
         self.slots = [reading.keys[name] for name in self.batch.plan.arrays[2:]]
         self.tensor = [reading.keys[name] for name in self.batch.plan.tensor]
         self.batch.pointers[0] = self.where
-        for k, key in enumerate(self.slots, start=2):
-            self.batch.pointers[k] = [_local(state[key]).data_ptr() for state in self.states]
+        self.memory = [_local(state[key]) for key in self.slots for state in self.states]
+        self.found = list(map(torch.Tensor.data_ptr, self.memory))
+        self.batch.pointers[2:] = np.reshape(self.found, (len(self.slots), len(sizes)))
 
     def adopt(self, numbers, counts, counted):
         """Take over the step counts, and the parameters' numbers in the optimizer."""
-        counts = torch.tensor(counts, dtype=torch.float32)
+        counts = torch.tensor(counts, dtype=torch.float32, device="cpu")
         self.counts = counts.numpy()
         self.numbers = np.array(numbers, np.uint32)
         for i, state in enumerate(self.states if counted else ()):
@@ -114,23 +118,26 @@ class _Pack:
     def look(self):
         """Whether all is as it was and can be stepped; takes note of the gradients."""
         params, grads = self.params, list(map(_GRAD, self.params))
-        self.here = here = None
-        if type(None) in set(map(type, grads)):
-            self.here = here = np.array([g is not None for g in grads])
+        kinds, self.here = set(map(type, grads)), None
+        if type(None) in kinds:
+            self.here = np.array([g is not None for g in grads])
             grads = [g for g in grads if g is not None]
+        here = self.here
         if self.distributed:
             present = params if here is None else compress(params, here)
             if list(map(_placed, present)) != list(map(_placed, grads)):
                 return False
             params, grads = list(map(_local, params)), list(map(_local, grads))
+            kinds = set(map(type, grads))
         state = chain.from_iterable(map(self.kept_by, self.states))
         try:
             where = list(map(torch.Tensor.data_ptr, grads))
             fit = (
                 list(map(torch.Tensor.data_ptr, params)) == self.where
                 and all(map(is_, self.kept, state))
-                and set(map(type, grads)) <= _PLAIN
-                and self._shaped(grads, self.shapes if here is None else self.shapes[here])
+                and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
+                and kinds - {type(None)} <= _PLAIN
+                and self._shaped(params, grads)
             )
         except (RuntimeError, KeyError):  # a sparse gradient has no address; a slot is gone
             return False
@@ -141,16 +148,26 @@ class _Pack:
                 self.batch.pointers[1, here] = where
         return fit
 
-    def _shaped(self, grads, shapes):
-        """Whether gradients have the size, the type and the layout of their parameters."""
-        if self.dtype.is_complex and any(g.is_conj() for g in grads):
+    def _shaped(self, params, grads):
+        """Whether gradients have the size, the type and the layout that their parameters had."""
+        if self.dtype.is_complex and any(map(torch.Tensor.is_conj, grads)):
             return False
-        if list(map(_BYTES, grads)) != shapes.tolist():
+        if self.single and any(map(torch.Tensor.is_neg, grads)):  # else such a view has gaps
+            return False
+        if self.dtype.itemsize == 2 and set(map(_DTYPE, chain(params, grads))) != {self.dtype}:
+            return False
+        here, stride = self.here, torch.Tensor.stride
+        sizes, strides = self.bytes, self.strides
+        if here is not None:
+            sizes, strides = list(compress(sizes, here)), compress(strides, here)
+        if list(map(_BYTES, grads)) != sizes:
             return False
         if self.contiguous:
-            return all(map(torch.Tensor.is_contiguous, grads))
-        strides = self.strides if self.here is None else compress(self.strides, self.here)
-        return all(map(eq, map(torch.Tensor.stride, grads), strides))
+            seen = chain([params[i] for i in self.turnable], grads)
+            return all(map(torch.Tensor.is_contiguous, seen))
+        return all(map(eq, map(stride, params), self.strides)) and all(
+            map(eq, map(stride, grads), strides)
+        )
 
     def scalars(self, optimizer, scale):
         """Rows of scalars, one for each group and step count; and what the tensor slots become."""
@@ -182,8 +199,10 @@ class _Pack:
 
     def step(self, rows, kept):
         self.batch.run(rows)
-        self.counts += 1 if self.here is None else self.here
-        self.grads = None
+        here, self.grads = self.here, None
+        self.counts += 1 if here is None else here
+        written = self.params if here is None else list(compress(self.params, here))
+        torch.autograd.graph.increment_version(written)  # backward may want the old values
         for i in np.flatnonzero(self.batch.pointers[1]) if self.tensor else ():
             for key, value in zip(self.tensor, kept[i], strict=True):
                 self.states[i][key].fill_(value)
@@ -291,13 +310,16 @@ class Stepper:
                         problem = f"loaded state dict has a '{key}' placed as {_placed(value)}"
                         mend = "use set_optimizer_state_dict of torch.distributed.checkpoint"
                         raise ValueError(f"{problem}, the parameter as {_placed(param)}; {mend}")
-                loading.append((param, {k: values[k] for k in keys.values() if k in values}))
+                kept = {k: values[k] for k in (*keys.values(), "step") if k in values}
+                loading.append((param, kept))
         self._loading = loading
 
     def _adopt(self, param, values):
-        """Put loaded slots in place of what torch made of them, which has the parameter's dtype."""
+        """Put copies of loaded slots in place of torch's, which have the parameter's dtype."""
         for key, value in values.items():
-            if isinstance(value, torch.Tensor):
+            if key == "step":
+                self.state[param][key] = copy.deepcopy(value)
+            elif isinstance(value, torch.Tensor):
                 kept = value.dtype if value.ndim == 0 else self._dtype(param)
                 self.state[param][key] = value.detach().to(param.device, kept, copy=True)
 
@@ -329,22 +351,51 @@ class Stepper:
     @torch.compiler.disable
     def _step(self):
         if self._packs is None or not self._holds():
-            self._sort()
+            everyone = [(g, p) for g in self.param_groups for p in g["params"]]
+            for group, param in everyone:
+                if param.grad is not None:
+                    self._check(group, param)
+            with torch.inference_mode(False):  # the state will be needed outside of it
+                self._sort(everyone)
         others = [other for other in self._others if other[1].grad is not None]
         for group, param, _ in others:
-            self._check_gradient(group, param)
+            self._check(group, param)
         scale = self._clip([param.grad for _, param, _ in others])
         planned = [(pack, *pack.scalars(self, scale)) for pack in self._packs]
+        read = []
+        for group, param, count in others:
+            step = 1 + int(self.state[param]["step"] if self.counted else count)
+            read.append((group, param, step, self.numbers(group, step)))
         for pack, rows, kept in planned:
             pack.step(rows, kept)
-        for other in others:
+        for other, given in zip(others, read, strict=True):
+            self._read_on_tensors(*given, scale)
             other[2] += 1
-            self._read_on_tensors(*other, scale)
 
     def _holds(self):
-        """Whether all packs hold and nobody outside of them has a gradient for the first time."""
+        """Whether all packs hold, and groups, state and who has a gradient are as sorted."""
         asleep = set(map(type, map(_GRAD, self._asleep))) <= {type(None)}
-        return asleep and all(pack.look() for pack in self._packs)
+        return asleep and self._grouped() and all(pack.look() for pack in self._packs)
+
+    def _grouped(self):
+        """Whether groups and states are those that were sorted, and ask for the same."""
+        state, groups, seen = self.state.values(), self.param_groups, self._seen
+        return (
+            len(state) == len(self._states)
+            and all(map(is_, state, self._states))
+            and len(groups) == len(seen)
+            and all(group is was for group, (was, _, _) in zip(groups, seen, strict=True))
+            and all(
+                len(group["params"]) == len(params)
+                and all(map(is_, group["params"], params))
+                and self._asked(group) == asked
+                for group, params, asked in seen
+            )
+        )
+
+    def _asked(self, group):
+        """What decides whether and how a group is sorted into packs."""
+        return self.reading(group), bool(group.get("differentiable"))
 
     def _clip(self, grads):
         """The factor that keeps the gradient of all packs, and these, as short as asked for."""
@@ -357,11 +408,13 @@ class Stepper:
             else:
                 total += sum_of_squares(pack.batch, pack.form)
         for grad in grads:
+            grad = grad if grad.layout is torch.strided else grad.to_dense()
             meshes.setdefault(getattr(grad, "device_mesh", None), []).append(grad)
         for together in meshes.values():
             norm = torch.nn.utils.get_total_norm(together)
             total += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) ** 2
-        return min(1.0, self._max_norm / (math.sqrt(total) + 1e-6))
+        scale = self._max_norm / (math.sqrt(total) + 1e-6)
+        return 1.0 if scale >= 1 else scale  # a NaN stays one, as in torch
 
     # sorting
 
@@ -373,39 +426,43 @@ class Stepper:
             return torch.promote_types(param.dtype, torch.float32)
         return self._state_dtype
 
-    def _sort(self):
-        """Check everything, give every parameter its state, and sort them into packs."""
-        everyone = [(g, p) for g in self.param_groups for p in g["params"]]
-        for group, param in everyone:
-            if param.grad is not None:
-                self._check_gradient(group, param)
-        self._packs, self._others, self._asleep, packs, counts = [], [], [], {}, {}
-        for number, (group, param) in enumerate(everyone):
+    def _sort(self, everyone):
+        """Give every parameter its state, and sort them into packs."""
+        others, asleep, packs, counts = [], [], {}, {}
+        layers = _layers([_local(p) for _, p in everyone])
+        for number, ((group, param), layer) in enumerate(zip(everyone, layers, strict=True)):
             if param.grad is None:
-                self._asleep.append(param)
+                asleep.append(param)
                 continue
             reading, state = self.reading(group), self.state[param]
             counts[number] = self._complete(reading, param, state)
             formats = self._takes_kernel(group, param) and self._formats(reading, param, state)
             if formats:
-                key = reading.rule, tuple(reading.keys.items()), reading.decay, formats
+                key = reading.rule, tuple(reading.keys.items()), reading.decay, formats, layer
                 key += (_local(param).is_contiguous(), type(param) in _PLAIN)
                 packs.setdefault(key, (reading, formats, [], []))
                 packs[key][2].append((group, param, state))
                 packs[key][3].append(number)
             else:
-                self._others.append([group, param, int(counts[number])])
+                others.append([group, param, int(counts[number])])
                 if param.device.type == "cpu" and not _has_kernel():
                     _warn_once()
+        made = []
         for reading, formats, members, numbers in packs.values():
-            pack = _Pack(reading, formats, members)
+            made.append(pack := _Pack(reading, formats, members))
             pack.adopt(numbers, [counts[n] for n in numbers], self.counted)
             if not pack.look():
                 raise RuntimeError("the parameters or gradients changed while they were looked at")
-            self._packs.append(pack)
+        self._seen = [(g, list(g["params"]), self._asked(g)) for g in self.param_groups]
+        self._states = list(self.state.values())
+        self._packs, self._others, self._asleep = made, others, asleep
 
-    def _check_gradient(self, group, param):
+    def _check(self, group, param):
+        """Raise an error if a parameter cannot be stepped with its gradient and its state."""
         grad, name = param.grad, type(self).__name__
+        if param.is_inference() and not torch.is_inference_mode_enabled():
+            mend = "step within torch.inference_mode(), or make the parameter outside of it"
+            raise RuntimeError(f"{name} was given a parameter made in inference mode; {mend}")
         if grad.layout is not torch.strided and not self.dense:
             mend = "please consider SparseAdam instead" if "Adam" in name else "make it dense"
             raise RuntimeError(f"{name} does not support sparse gradients, {mend}")
@@ -416,6 +473,14 @@ class Stepper:
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
             wanted = f"a parameter of shape {tuple(param.shape)} on {param.device}"
             raise RuntimeError(f"{name} was given {given} for {wanted}; nothing was changed")
+        reading, state = self.reading(group), self.state.get(param, {})
+        slots = view(reading.rule).slots
+        for slot, key in reading.keys.items():
+            value = state.get(key) if slots[slot].per == "element" else None
+            if value is not None and value.shape != param.shape:
+                problem = f"'{key}' has the shape {tuple(value.shape)}"
+                wanted = f"the parameter {tuple(param.shape)}; nothing was changed"
+                raise RuntimeError(f"in the state of {name} {problem} and {wanted}")
         random = self._state_dtype == torch.bfloat16
         random = random or (self._stochastic and param.dtype == torch.bfloat16)
         if random and not self._takes_kernel(group, param):
@@ -432,18 +497,24 @@ class Stepper:
         for name, key in reading.keys.items():
             slot, value = slots[name], state.get(key)
             if value is None and slot.per == "tensor":
-                state[key] = torch.tensor(slot.start, dtype=torch.float64)
+                state[key] = torch.tensor(slot.start, dtype=torch.float64, device="cpu")
             elif value is None:
                 state[key] = torch.full_like(
                     param, slot.start, dtype=self._dtype(param), requires_grad=False,
                     memory_format=torch.preserve_format,
                 )
-            elif slot.per == "element" and value.dtype != self._dtype(param):
-                state[key] = value.to(self._dtype(param))
+            elif slot.per == "element" and (
+                value.dtype != self._dtype(param)
+                or (value.stride() != param.stride() and _dense(param))
+            ):
+                like = torch.empty_like(param, dtype=self._dtype(param), requires_grad=False)
+                state[key] = like.copy_(value)
+        count = 0 if fresh else 1
         if not self.counted:
-            return 0 if fresh else 1
+            return count
         if not isinstance(state.get("step"), torch.Tensor):
-            state["step"] = torch.tensor(float(state.get("step", 0)), dtype=torch.float32)
+            count = float(state.get("step", count))
+            state["step"] = torch.tensor(count, dtype=torch.float32, device="cpu")
         return float(state["step"])
 
     def _takes_kernel(self, group, param):
@@ -452,6 +523,7 @@ class Stepper:
         return (
             _has_kernel()
             and not group.get("differentiable")
+            and not param.is_inference()
             and _placed(param) == _placed(param.grad)
             and all(map(_plain, (local, grad)))
             and local.dtype == grad.dtype
@@ -478,7 +550,7 @@ class Stepper:
 
     # everything that takes no kernel
 
-    def _read_on_tensors(self, group, param, step, scale):
+    def _read_on_tensors(self, group, param, step, numbers, scale):
         """Step one parameter by reading the rule on tensors."""
         state, reading = self.state[param], self.reading(group)
         rule, keys = view(reading.rule), reading.keys
@@ -487,10 +559,6 @@ class Stepper:
             grad = grad.redistribute(param.device_mesh, param.placements)
         grad = _local(grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
-        if self.counted:
-            state["step"] += 1
-            step = int(state["step"])
-        numbers = self.numbers(group, step)
         numbers["_scale"] *= scale
         kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
         before = BEFORE[reading.decay]({**numbers, **kept, "param": local, "grad": grad})
@@ -508,6 +576,8 @@ class Stepper:
             else:
                 _real(_local(state[keys[name]])).copy_(value)
         local.copy_(torch.view_as_complex(new) if local.is_complex() else new)
+        if self.counted:
+            state["step"] += 1
 
 
 def _plain(tensor):
@@ -519,6 +589,17 @@ def _plain(tensor):
         and tensor.dtype in _FORMATS
         and not (tensor.is_conj() or tensor.is_neg())
     )
+
+
+def _layers(tensors):
+    """For each tensor a number: 0, or another where it shares memory with one of that number."""
+    layers, end, layer = [0] * len(tensors), 0, 0
+    strided = [i for i, x in enumerate(tensors) if type(x) in _PLAIN and x.device.type == "cpu"]
+    starts = {i: tensors[i].data_ptr() for i in strided if tensors[i].layout is torch.strided}
+    for i in sorted(starts, key=starts.get):
+        layer = layer + 1 if starts[i] < end else 0
+        layers[i], end = layer, max(end, starts[i] + tensors[i].nbytes)
+    return layers
 
 
 def _dense(tensor):

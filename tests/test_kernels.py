@@ -16,6 +16,7 @@ from adam_nbdev.catalogue import RULES
 from adam_nbdev.convention import Slot
 from adam_nbdev.kernels import Batch, source, step_inplace, sum_of_squares
 from adam_nbdev.rule import view
+from adam_nbdev.steps import absolute, maximum, sqrt, where
 
 ADAM = RULES["adam"]
 
@@ -147,7 +148,9 @@ def test_what_is_printed_is_fused_and_hoisted():
     text = source(ADAM)
     loop = text[text.index("def elements") : text.index("def task")]
     assert "beta1 ** step" not in loop and loop.count("for ") == 1
-    assert "m_2 = m + s" in loop and "* grad_2 * grad_2 - " in loop and "_grad[_i] =" not in loop
+    assert (
+        "m_2 = (m + s" in loop and "* grad_2 * grad_2 - (" in loop and "_all_grad[_i] =" not in loop
+    )
     assert "_decay * param" in source(ADAM, decay="l2")
     assert "_decay" not in loop
     assert "_real = float64" not in text and "float64 as _real" in source(ADAM, ("float64",) * 4)
@@ -212,6 +215,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
         (lambda a: {**a, "params": np.zeros(4, ">f8")}, "float16, float32 and float64"),
         (lambda a: {**a, "states": {}}, "begin with start"),
         (lambda a: {**a, "betas": 1.0}, "no hyperparameter 'betas'"),
+        (lambda a: {**a, "lr": "0.1"}, "'lr' is '0.1'; give a number"),
     ],
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(change, message):
@@ -237,6 +241,110 @@ def test_a_gradient_whose_square_overflows_is_survived_where_its_average_can_be_
     found, state = stepped(ADAM, np.float32([[size], [1.0], [1.0]]))
     assert np.isfinite(found).all()
     assert (found[-1, 0] < 0) == np.isfinite(state["v"][0]) == (size < 1e20)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.0), (0.0, 0.999), (0.3, 0.01), (0.5, 0.5)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_average_that_forgets_is_free_of_what_it_forgot(betas, dtype):
+    """A large gradient, then small ones: `x + (y - x)` would be 0 or the rounding error of x."""
+    grads = np.array([[1e4], [3e-5], [-2e-5], [1e-5]], dtype)
+    given = dict(zip(("beta1", "beta2"), betas, strict=True))
+    found, state = stepped(ADAM, grads, **given)
+    wide, m, v = found.astype(np.longdouble), 0.0, 0.0
+    for grad in grads[:, 0].astype(np.longdouble):
+        m, v = betas[0] * m + (1 - betas[0]) * grad, betas[1] * v + (1 - betas[1]) * grad**2
+    error = float(100 * np.finfo(dtype).eps)
+    assert state["m"][0] == pytest.approx(float(m), rel=error)
+    assert state["v"][0] == pytest.approx(float(v), rel=error)
+    assert distance(wide, reference(ADAM, grads, **given)) < error
+
+
+def rooted(x):
+    return sqrt(x * x)
+
+
+def larger(x, y):
+    return maximum(x, y)
+
+
+def words_of_the_loop(param, grad, first, i, key, scalars, real, step, lr=0.1, range=2.0):
+    return param - lr * range * grad, first + grad, i + 1, key + i, scalars + key, real + first
+
+
+def words_of_python(param, grad, sign, single, step, lr=0.1, abs=2.0, math=3.0, np=0.5, types=1.0):
+    size = rooted(grad) * math * np * types
+    return param - lr * absolute(grad) * abs * size * sign, grad, single + sign
+
+
+def words_of_steps(param, grad, step, lr=0.1, maximum=3.0, sqrt=2.0):
+    top = larger(lr, maximum)
+    return param - top * sqrt * grad
+
+
+def words_with_a_line(param, grad, _i, _first, step, lr=0.1, _x=1.0):
+    u_x = grad * 3
+    uu_x = u_x + 1
+    return param - lr * (_x + u_x) * uu_x, _i + grad, _first + u_x
+
+
+def words_that_are_numbered(param, grad, s1, param_2, grad_2, step, lr=0.1):
+    param = param - lr * (lr + step) * grad
+    grad = grad * (lr * 2)
+    return param, s1 + grad, param_2 + s1, grad_2 + param
+
+
+def infinite(param, grad, top, step, lr=0.1):
+    rate = where(step > 1e999, 1e999, -maximum(-lr, -1e999))
+    return param - rate * grad, maximum(top, -1e999)
+
+
+def constant(param, grad, a, b, step, lr=0.1):
+    return param, -2, lr * step
+
+
+NAMED = (
+    words_of_the_loop,
+    words_of_python,
+    words_of_steps,
+    words_with_a_line,
+    words_that_are_numbered,
+    infinite,
+    constant,
+)
+
+
+@pytest.mark.parametrize("rule", NAMED, ids=lambda rule: rule.__name__)
+def test_a_rule_may_use_any_name(rule):
+    """Also those that the printed loop uses, and those that the printer makes."""
+    param = np.array([0.3, -0.4, 2.0])
+    wanted, state, kept = param.copy(), start(rule, param), start(rule, param)
+    for step in range(1, 5):
+        grad = np.sin(np.arange(3.0) + step)
+        wanted, state = advance(rule, wanted, grad, state, step)
+        step_inplace(rule, param, grad, kept, step)
+    assert np.allclose(param, wanted, rtol=1e-13, atol=0)
+    assert all(np.allclose(kept[name], state[name], rtol=1e-13, atol=0) for name in state)
+
+
+def test_but_for_the_two_numbers_of_the_kernel():
+    def scaled(param, grad, step, lr=0.1):
+        _scale = 2 * grad
+        return param - lr * _scale
+
+    with pytest.raises(TypeError, match="'scaled': kernels have a number '_scale'"):
+        source(scaled)
+
+
+def test_a_failing_list_changes_no_state():
+    def counting(param, grad, n: Slot(start=1.0, per="tensor"), step, lr=0.1):
+        n = n * 0.5
+        return param - lr * n * grad, n
+
+    params = [np.zeros(2), np.zeros(2)]
+    states = [{"n": 1.0}, {"n": "one"}]
+    with pytest.raises(ValueError):
+        step_inplace(counting, params, [np.ones(2)] * 2, states, 1)
+    assert states[0] == {"n": 1.0} and not np.any(params)
 
 
 def test_every_rule_of_the_catalogue_has_another_kernel():

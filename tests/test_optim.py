@@ -1,5 +1,6 @@
 """The torch classes: against torch.optim, over all that users of an optimizer rely on."""
 
+import collections
 import copy
 import io
 import pickle
@@ -13,6 +14,7 @@ from torch.testing._internal import common_optimizers as theirs
 
 from adam_nbdev import optim, optimizer
 from adam_nbdev.catalogue import RULES
+from adam_nbdev.convention import Slot
 from adam_nbdev.optimizer import Optimizer
 from adam_nbdev.steps import ema, sign
 
@@ -289,6 +291,54 @@ def test_a_failed_step_leaves_parameters_and_state_as_they_were(spoil, kernel, m
     assert str(opt.state_dict()) == str(before[1])
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_parameter_that_outgrew_its_state_is_refused(kernel, monkeypatch):
+    """A kernel would write beyond the end of the state."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    params = parameters(shapes=[(3, 4), (3,)])
+    opt = optim.Adam(params)
+    train(params, opt, 2)
+    params[0].data = torch.zeros(1000, 4, dtype=torch.float64)
+    for param in params:
+        param.grad = torch.ones_like(param)
+    before = params[1].detach().clone()
+    with pytest.raises(RuntimeError, match=r"'exp_avg' has the shape \(3, 4\).*\(1000, 4\)"):
+        opt.step()
+    assert torch.equal(params[1], before) and opt.state[params[1]]["step"] == 2
+    assert not params[0].any()
+
+
+def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
+    class Full(optimizer.Batch):
+        def __init__(self, *args):
+            raise OSError("the disk is full")
+
+    param = torch.nn.Parameter(torch.zeros(3))
+    opt = optim.Adam([param], lr=0.1)
+    param.grad = torch.ones(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer, "Batch", Full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="full"):
+                opt.step()
+    opt.step()
+    assert torch.allclose(param.detach(), torch.full((3,), -0.1))
+
+
+def test_numbers_that_are_none_stop_a_step_before_it_begins():
+    """Also those of a group that is read on tensors, after the kernel's."""
+    plain = torch.nn.Parameter(torch.zeros(3))
+    odd = torch.zeros(6)[::2].requires_grad_()
+    opt = optim.SGD([{"params": [plain]}, {"params": [odd]}], lr=0.1)
+    opt.param_groups[1]["lr"] = "fast"
+    plain.grad = torch.ones(3)
+    odd.grad = torch.ones(3)
+    with pytest.raises(ValueError):
+        opt.step()
+    assert not plain.any() and not odd.any()
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_sgd_and_adagrad_take_sparse_gradients(name):
     results = []
@@ -343,16 +393,23 @@ FORMATS = [
 ]
 
 
+MAKE = {
+    "AdamW": lambda params, **options: optim.AdamW(params, **{"lr": 0.01, **options}),
+    "SGD": lambda params, **options: optim.SGD(params, **{"lr": 0.01, "momentum": 0.9, **options}),
+}
+
+
 @pytest.mark.parametrize(("dtype", "options"), FORMATS, ids=str)
-@pytest.mark.parametrize("how", ["file", "deepcopy", "pickle"])
-def test_resume_is_bit_identical_to_not_stopping(dtype, options, how):
+@pytest.mark.parametrize("how", ["file", "itself", "deepcopy", "pickle"])
+@pytest.mark.parametrize("name", MAKE)
+def test_resume_is_bit_identical_to_not_stopping(name, dtype, options, how):
     params = parameters(dtype)
-    opt = optim.AdamW(params, lr=0.01, **options)
+    opt = MAKE[name](params, **options)
     train(params, opt, 10)
-    if how == "file":
+    if how in ("file", "itself"):
         others = [torch.nn.Parameter(p.detach().clone()) for p in params]
-        other = optim.AdamW(others, lr=0.5, **options)
-        other.load_state_dict(saved(opt))
+        other = MAKE[name](others, lr=0.5, **options)
+        other.load_state_dict(saved(opt) if how == "file" else opt.state_dict())
     elif how == "deepcopy":
         others, other = copy.deepcopy((params, opt))
     else:
@@ -477,6 +534,220 @@ def test_a_parameter_whose_memory_moves_is_followed():
     assert apart(*results) < 1e-12
 
 
+def regroup(opt, params):
+    opt.param_groups[0]["params"] = params[1:]
+    opt.add_param_group({"params": params[:1], "lr": 0.5})
+
+
+def another(opt, params):
+    other = torch.nn.Parameter(torch.ones(3, 4, dtype=torch.float64))
+    opt.param_groups[0]["params"][0] = params[0] = other
+
+
+def reset(opt, params):
+    opt.state = collections.defaultdict(dict)
+
+
+EDITS = [
+    ("Adam", {}, lambda opt, params: opt.param_groups[0].update(weight_decay=0.5)),
+    ("AdamW", {}, lambda opt, params: opt.param_groups[0].update(weight_decay=0.0)),
+    ("Adam", {"amsgrad": True}, lambda opt, params: opt.param_groups[0].update(amsgrad=False)),
+    ("Adam", {}, lambda opt, params: opt.param_groups[0].update(maximize=True, betas=(0.3, 0.4))),
+    ("SGD", {}, lambda opt, params: opt.param_groups[0].update(momentum=0.9)),
+    ("SGD", {"momentum": 0.9}, lambda opt, params: opt.param_groups[0].update(nesterov=True)),
+    ("RMSprop", {"momentum": 0.9}, lambda opt, params: opt.param_groups[0].update(momentum=0)),
+    ("Adam", {}, lambda opt, params: opt.param_groups[0]["params"].pop(0)),
+    ("Adam", {}, lambda opt, params: opt.param_groups.__setitem__(0, {**opt.param_groups[0]})),
+    ("Adam", {}, regroup),
+    ("Adam", {}, another),
+    ("Adam", {}, reset),
+    ("Adam", {}, lambda opt, params: opt.state.clear()),
+    ("Adam", {}, lambda opt, params: opt.state.pop(params[0])),
+]
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize(("name", "options", "edit"), EDITS)
+def test_what_is_edited_by_hand_is_followed_at_once(name, options, edit, kernel, monkeypatch):
+    """Every parameter has a gradient at every step, so that nothing else asks for a new look."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    results = []
+    for module in (optim, torch.optim):
+        params = parameters(shapes=SHAPES[:3])
+        opt = getattr(module, name)(params, lr=0.1, **options)
+        for step in range(8):
+            if step == 4:
+                edit(opt, params)
+                opt.param_groups[0]["lr"] = 0.2
+            for i, param in enumerate(params):
+                param.grad = gradient(param, torch.Generator().manual_seed(10 * step + i))
+            opt.step()
+        results.append(params)
+    assert apart(*results) < 1e-12
+
+
+def test_state_that_moves_to_shared_memory_is_followed():
+    """Its old memory is free then, and may be another's."""
+    results = []
+    for shared in (True, False):
+        param = torch.nn.Parameter(torch.ones(1000))
+        opt = optim.Adam([param], lr=0.1)
+        for step in range(6):
+            param.grad = torch.full_like(param, 1.0 + step)
+            opt.step()
+            if shared and step == 2:
+                opt.state[param]["exp_avg"].share_memory_()
+        results.append([param, opt.state[param]["exp_avg"]])
+    assert all(map(torch.equal, *results))
+
+
+def test_a_parameter_that_is_turned_in_its_memory():
+    results = []
+    for module in (optim, torch.optim):
+        (param,) = parameters(shapes=[(4, 4)])
+        opt = module.Adam([param], lr=0.1)
+        for step in range(6):
+            if step == 3:
+                param.data = param.data.t()
+            grad = gradient(param, torch.Generator().manual_seed(step)).reshape(16)
+            param.grad = grad.clone().reshape(4, 4)
+            assert param.grad.is_contiguous()
+            opt.step()
+        results.append([param])
+    assert apart(*results) < 1e-12
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_gradient_that_lies_otherwise_than_the_one_before(turned):
+    results = []
+    for module in (optim, torch.optim):
+        (param,) = parameters(shapes=[(4, 6)])
+        if turned:
+            param.data = memory(*LAYOUTS["transposed"])
+        opt = module.Adam([param], lr=0.1)
+        for step in range(6):
+            grad = gradient(param, torch.Generator().manual_seed(step))
+            other = torch.zeros(24, dtype=torch.float64).as_strided(
+                (4, 6), ((6, 1), (1, 4))[not turned]
+            )
+            param.grad = other.copy_(grad) if step % 2 else grad
+            opt.step()
+        results.append([param])
+    assert apart(*results) < 1e-12
+
+
+def test_a_gradient_that_shrinks_in_place_is_refused():
+    param = torch.nn.Parameter(torch.ones(1000, 4))
+    opt = optim.SGD([param], lr=1.0)
+    param.grad = torch.ones_like(param)
+    opt.step()
+    param.grad.data = torch.ones(2, 4)
+    with pytest.raises(RuntimeError, match=r"gradient of shape \(2, 4\)"):
+        opt.step()
+    assert not param.any()
+
+
+def test_halves_of_two_kinds_in_one_memory():
+    """A bfloat16 parameter that becomes float16 where it was: of the same size, other numbers."""
+    param = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
+    opt = optim.SGD([param], lr=0.5)
+    for dtype in (torch.bfloat16, torch.float16):
+        param.grad = None
+        param.data = param.data.view(dtype).fill_(1.0)
+        param.grad = torch.ones_like(param)
+        opt.step()
+        assert torch.equal(param.detach(), torch.full((8,), 0.5, dtype=dtype))
+
+
+def test_a_gradient_that_is_a_negated_view():
+    """Autograd makes such of one element; its memory holds the number with the other sign."""
+    x, y = (torch.nn.Parameter(torch.tensor(1.0)) for _ in range(2))
+    opt = optim.SGD([x, y], lr=1.0)
+    for step in range(3):
+        x.grad = y.grad = None
+        factor = 1 + 2j if step == 1 else 1.0
+        loss = torch.complex(x, y).conj() * factor
+        (loss.imag if step == 1 else loss.real + 0 * y).backward()
+        assert y.grad.is_neg() == (step == 1)
+        opt.step()
+    assert y.item() == 2.0 and x.item() == -3.0
+
+
+def test_backward_after_a_step_notices_that_a_parameter_was_changed():
+    for make in (optim.Adam, Optimizer.from_rule(signum)):
+        param = torch.nn.Parameter(torch.ones(3))
+        opt = make([param])
+        for _ in range(2):
+            param.grad = torch.ones(3)
+            opt.step()
+        loss = (param**3).sum()
+        opt.step()
+        assert opt._packs
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_a_parameter_and_its_view_are_stepped_one_after_the_other():
+    base = torch.zeros(3 * 16384)
+    views = base, base.view(3, -1), base[16384:], base[:16384]
+    params = [torch.nn.Parameter(view) for view in views]
+    opt = optim.SGD(params, lr=1.0)
+    for param in params:
+        param.grad = torch.ones_like(param)
+    opt.step()
+    launches = [{p.data_ptr() // (4 * 16384) for p in pack.params} for pack in opt._packs]
+    assert len(launches) == 4
+    assert torch.equal(base, torch.full_like(base, -3.0))
+    parts = [torch.nn.Parameter(part) for part in torch.zeros(100).split(10)]
+    opt = optim.SGD(parts)
+    for part in parts:
+        part.grad = torch.ones_like(part)
+    opt.step()
+    assert len(opt._packs) == 1, "parts that do not overlap share a launch"
+
+
+def test_state_in_another_order_of_memory_takes_the_kernel():
+    param = torch.nn.Parameter(torch.randn(2, 3, 4, 5))
+    turned = torch.nn.Parameter(param.detach().to(memory_format=torch.channels_last))
+    opt, other = (optim.Adam([p], state_dtype=torch.bfloat16) for p in (param, turned))
+    param.grad = torch.randn(2, 3, 4, 5)
+    opt.step()
+    other.load_state_dict(opt.state_dict())
+    before = other.state[turned]["exp_avg"].clone()
+    turned.grad = torch.zeros_like(turned)
+    other.step()
+    assert other._packs and not other._others
+    after = other.state[turned]["exp_avg"]
+    assert torch.allclose(after.float(), 0.9 * before.float(), rtol=1e-2)
+
+
+def test_in_inference_mode_and_on_another_default_device():
+    param = torch.nn.Parameter(torch.zeros(3))
+    opt = optim.Adam([param], lr=0.1)
+    param.grad = torch.ones(3)
+    with torch.inference_mode():
+        opt.step()
+    assert not any(value.is_inference() for value in opt.state[param].values())
+    torch.set_default_device("meta")
+    try:
+        opt.step()
+        again = optim.Adam([param], lr=0.1)
+        again.step()
+    finally:
+        torch.set_default_device(None)
+    assert torch.allclose(param.detach(), torch.full((3,), -0.3))
+    assert opt.state[param]["step"].device.type == "cpu"
+    with torch.inference_mode():
+        param = torch.zeros(3)
+        param.grad = torch.ones(3)
+        inside = optim.SGD([param], lr=1.0)
+        inside.step()
+    with pytest.raises(RuntimeError, match="made in inference mode"):
+        inside.step()
+    assert torch.equal(param, torch.full((3,), -1.0))
+
+
 def test_the_flags_for_speed_are_accepted():
     for flags in ({"foreach": True}, {"fused": True}, {"capturable": True}, {"foreach": False}):
         (ours, a), (torchs, b) = both("Adam", **flags)
@@ -534,6 +805,19 @@ def test_complex_parameters_by_component(name):
     assert all(
         torch.equal(torch.view_as_real(p.detach()), q) for p, q in zip(ours, real, strict=True)
     )
+
+
+def test_a_gradient_that_is_a_conjugated_view():
+    results = []
+    for module in (optim, torch.optim):
+        param = torch.nn.Parameter(torch.zeros(4, dtype=torch.complex128))
+        opt = module.SGD([param], lr=1.0)
+        for step in range(3):
+            grad = torch.full((4,), 1 + 2j, dtype=torch.complex128)
+            param.grad = grad.conj() if step == 1 else grad
+            opt.step()
+        results.append(param.detach())
+    assert torch.equal(*results) and results[0][0] == -3 - 2j
 
 
 def test_the_gradient_goes_through_a_differentiable_step():
@@ -595,6 +879,59 @@ def test_clipping_within_the_step_is_clip_grad_norm_and_leaves_the_gradients(ker
             a.step(), b.step()
             assert all(torch.equal(p.grad, g) for p, g in zip(ours, kept, strict=True))
         assert apart(ours, torchs) < 1e-12
+
+
+def test_clipping_takes_the_norm_of_all_packs_together():
+    results = []
+    for module in (optim, torch.optim):
+        params = parameters(torch.float64) + parameters(torch.float32, seed=1)
+        params.append(torch.nn.Parameter(memory(*LAYOUTS["transposed"])))
+        params.append(torch.nn.Parameter(memory(*LAYOUTS["every second"])))
+        options = {"max_norm": 0.5} if module is optim else {}
+        opt = module.SGD(params, lr=0.1, **options)
+        for step in range(3):
+            for i, param in enumerate(params):
+                param.grad = gradient(param, torch.Generator().manual_seed(20 * step + i)) / 1e3
+            if module is torch.optim:
+                torch.nn.utils.clip_grad_norm_(params, 0.5)
+            opt.step()
+        results.append(params)
+    assert apart(*results) < 1e-6
+
+
+def test_clipping_makes_of_a_nan_what_clip_grad_norm_makes():
+    results = []
+    for module in (optim, torch.optim):
+        param = torch.nn.Parameter(torch.zeros(3))
+        opt = module.SGD([param], lr=1.0, **({"max_norm": 1.0} if module is optim else {}))
+        for bad in (float("inf"), float("nan")):
+            param.data.zero_()
+            param.grad = torch.tensor([bad, 1e6, 1.0])
+            if module is torch.optim:
+                torch.nn.utils.clip_grad_norm_([param], 1.0)
+            opt.step()
+            results.append(param.detach().clone())
+    assert all(
+        torch.equal(p.isnan(), q.isnan()) for p, q in zip(results, results[2:], strict=False)
+    )
+    assert results[0][1] == 0 and results[1].isnan().all()
+
+
+def test_clipping_of_a_gradient_as_small_as_torchs_guard_against_zero():
+    param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    opt = optim.SGD([param], lr=1.0, max_norm=1e-6)
+    param.grad = torch.full_like(param, 1e-6)
+    opt.step()
+    assert param.item() == pytest.approx(-0.5e-6, rel=1e-9)
+
+
+def test_clipping_of_a_sparse_gradient():
+    param = torch.nn.Parameter(torch.zeros(5, 2))
+    opt = optim.SGD([param], lr=1.0, max_norm=0.5)
+    rows, ones = torch.tensor([[0, 0]]), torch.ones(2, 2)
+    param.grad = torch.sparse_coo_tensor(rows, ones, (5, 2), check_invariants=True)
+    opt.step()
+    assert param.detach().norm().item() == pytest.approx(0.5, rel=1e-5)
 
 
 def test_a_compiled_training_step():
@@ -665,6 +1002,32 @@ def test_state_in_bfloat16_is_right_on_average_and_reproducible():
     assert abs(relative.mean()) < 1e-3 and 1e-3 < relative.std() < 0.1
 
 
+def test_every_rounding_has_a_coin_of_its_own():
+    """Of parameter and slots, of two tensors, of two pieces of one, of two steps: uncorrelated."""
+    size = 2 * 65_536
+    params = [torch.nn.Parameter(torch.ones(size, dtype=torch.bfloat16)) for _ in range(2)]
+    opt = optim.Adam(params, state_dtype=torch.bfloat16, stochastic_rounding=True)
+    coins = {}
+    for step in (1, 2):
+        for param in params:
+            param.data.fill_(1.0)
+            param.grad = torch.ones_like(param)
+        opt.step()
+        for i, param in enumerate(params):
+            state = opt.state[param]
+            for name, value in (
+                ("param", param),
+                ("m", state["exp_avg"]),
+                ("v", state["exp_avg_sq"]),
+            ):
+                for piece, part in enumerate(value.detach().chunk(2)):
+                    coins[step, i, name, piece] = (part.float() > part.float().mean()).float()
+                value.data.fill_(0.0)
+    assert all(0.02 < coin.mean() < 0.98 for coin in coins.values())
+    between = torch.corrcoef(torch.stack(list(coins.values()))).fill_diagonal_(0)
+    assert between.abs().max() < 0.03
+
+
 def test_stochastic_rounding_where_there_is_no_kernel_is_refused(monkeypatch):
     monkeypatch.setattr(optimizer, "_has_kernel", lambda: False)
     monkeypatch.setattr(optimizer, "_warned", True)
@@ -730,6 +1093,34 @@ def test_an_optimizer_from_a_rule_of_three_lines():
         Optimizer.from_rule(signum)(params, lr=-1.0)
     with pytest.raises(TypeError, match="the signature is"):
         Optimizer.from_rule(lambda x: x)
+
+
+def shrinking(param, grad, product: Slot(start=1.0, per="tensor"), step, lr=0.1, beta=0.5):
+    product = product * beta
+    update = lr * product * grad
+    return param - update, product
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_tensor_slot_is_passed_over_with_its_parameter_and_saved(kernel, monkeypatch):
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    params = parameters(shapes=[(3,), (2, 2)])
+    start = [p.detach().clone() for p in params]
+    make = Optimizer.from_rule(shrinking)
+    opt = make(params)
+    for step in range(6):
+        if step == 4:
+            state = saved(opt)
+            opt = make(params)
+            opt.load_state_dict(state)
+        for i, param in enumerate(params):
+            param.grad = None if step % 2 and i else torch.ones_like(param)
+        opt.step()
+    assert [opt.state[p]["product"].item() for p in params] == [0.5**6, 0.5**3]
+    assert [opt.state[p]["step"].item() for p in params] == [6, 3]
+    moved = [s - 0.1 * (1 - 0.5**n) for s, n in zip(start, (6, 3), strict=True)]
+    assert apart(params, moved) < 1e-12
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
