@@ -154,7 +154,7 @@ _TASK = '''\
 
 
 def task(_job):
-    """Take pieces of the model until none is left."""
+    """Visit the pieces of the model, one ticket after another, until none is left."""
     job = carray(int64_at(_job), 9)
     total, pieces, count = job[0], job[1], job[2]
     pointers = carray(int64_at(job[3]), ({arrays}, count))
@@ -170,13 +170,14 @@ def task(_job):
         while first < last:
             stop = min(last, offsets[i + 1])
             at, n = first - offsets[i], stop - first
-            if n > 0 and pointers[1, i] != 0:
-                elements({views}, scalars[rows[i]], _u32(at), keys[i])
+            if n > 0 and pointers[{gradient}, i] != 0:
+                {visit}
             first, i = stop, i + 1
 
 
 task = cfunc(types.void(types.int64), cache=True)(task)
 '''
+_VISIT = "elements({views}, scalars[rows[i]], _u32(at), keys[i])"
 
 
 class Plan(NamedTuple):
@@ -299,7 +300,8 @@ def source(rule, formats=None, decay=""):
         f"carray({kind.element}_at(pointers[{k}, i] + {kind.size} * at), n)"
         for k, kind in enumerate(kinds)
     )
-    task = _TASK.format(arrays=len(formats), width=len(seen.needed), views=views)
+    visit = _VISIT.format(views=views)
+    task = _TASK.format(arrays=len(formats), width=len(seen.needed), gradient=1, visit=visit)
     real = "float64" if formats[0] == "float64" else "float32"
     text = [*_once(seen), "", "", *_loop(seen, formats)]
     return _HEAD.format(title=title, real=real) + "\n".join(text) + task
@@ -448,7 +450,12 @@ class Batch:
         `numbers` gives `step`, the tensor slots, the hyperparameters, `_scale`, by which the
         gradient is multiplied, and `_decay`, the weight decay.
         """
-        row, kept = self.kernel.scalars(*(Float(numbers[name]) for name in self.plan.given))
+        given = [float(numbers[name]) for name in self.plan.given]
+        try:
+            row, kept = self.kernel.scalars(*given)
+            row = list(map(float, row))
+        except (ArithmeticError, TypeError):  # a division by zero, say, gives a value in IEEE 754
+            row, kept = self.kernel.scalars(*map(Float, given))
         return row, dict(zip(self.plan.tensor, map(float, kept), strict=True))
 
     def run(self, scalars, threads=None):
@@ -460,7 +467,7 @@ class Batch:
         _launch(self.kernel.task, job.ctypes.data, min(threads, pieces))
 
 # %% ../nbs/workshop/kernels.ipynb #8dda8930
-_NORM = '''\
+_SQUARES = '''\
 
 
 @njit(error_model="numpy", fastmath={{"reassoc"}})
@@ -470,38 +477,17 @@ def squares(x):
         value = _real({read})
         total += value * value
     return total
-
-
-def task(_job):
-    """Sum the squares of pieces of the gradients until none is left."""
-    job = carray(int64_at(_job), 9)
-    total, pieces, count = job[0], job[1], job[2]
-    pointers, offsets = carray(int64_at(job[3]), count), carray(int64_at(job[4]), count + 1)
-    sums = carray(float64_at(job[6]), pieces)
-    while True:
-        piece = ticket(_job + 72)
-        if piece >= pieces:
-            break
-        first, last = total * piece // pieces, total * (piece + 1) // pieces
-        i = np.searchsorted(offsets, first, side="right") - 1
-        while first < last:
-            stop = min(last, offsets[i + 1])
-            at, n = first - offsets[i], stop - first
-            if n > 0 and pointers[i] != 0:
-                sums[piece] += squares(carray({element}_at(pointers[i] + {size} * at), n))
-            first, i = stop, i + 1
-
-
-task = cfunc(types.void(types.int64), cache=True)(task)
 '''
+_ADD = "scalars[piece, 0] += squares(carray({element}_at(pointers[0, i] + {size} * at), n))"
 
 
 @cache
 def _norm(form):
     element, size, read, _ = FORMATS[form]
     text = _HEAD.format(title=f"Sum of squares ({form})", real="float64").rstrip() + "\n"
-    body = _NORM.format(element=element, size=size, read=read.format("x[i]"))
-    return _module("norm", text + body)
+    text += _SQUARES.format(read=read.format("x[i]"))
+    visit = _ADD.format(element=element, size=size)
+    return _module("norm", text + _TASK.format(arrays=1, width=1, gradient=0, visit=visit))
 
 
 def sum_of_squares(batch, form, threads=None):
@@ -510,9 +496,10 @@ def sum_of_squares(batch, form, threads=None):
     sums = np.zeros(max(1, batch.total >> 16))
     tables = batch.pointers[1].copy(), batch.offsets, sums
     grads, offsets, found = (table.ctypes.data for table in tables)
-    job = [batch.total, len(sums), len(batch.rows), grads, offsets, 0, found, 0, 0, 0]
+    size = len(sums)
+    job = [batch.total, size, len(batch.rows), grads, offsets, 0, found, size, 0, 0]
     job = np.array(job, np.int64)
-    _launch(_norm(form).task, job.ctypes.data, min(threads, len(sums)))
+    _launch(_norm(form).task, job.ctypes.data, min(threads, size))
     return float(sums.sum())
 
 # %% ../nbs/workshop/kernels.ipynb #02769e05
