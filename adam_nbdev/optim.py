@@ -14,7 +14,8 @@ from .adam import adam
 from .convergence import amsgrad_torch
 from .extras import require
 from .momentum import gradient_descent, momentum, nesterov
-from .optimizer import Reading, Stepper
+from .optimizer import Stepper
+from .packs import Reading
 from adam_nbdev.rmsprop import (
     rmsprop,
     rmsprop_centred,

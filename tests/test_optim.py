@@ -12,7 +12,7 @@ import torch
 from cases import SCALES
 from torch.testing._internal import common_optimizers as theirs
 
-from adam_nbdev import optim, optimizer
+from adam_nbdev import optim, optimizer, packs
 from adam_nbdev.catalogue import RULES
 from adam_nbdev.convention import Slot
 from adam_nbdev.optimizer import Optimizer
@@ -310,7 +310,7 @@ def test_a_parameter_that_outgrew_its_state_is_refused(kernel, monkeypatch):
 
 
 def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
-    class Full(optimizer.Batch):
+    class Full(packs.Batch):
         def __init__(self, *args):
             raise OSError("the disk is full")
 
@@ -318,7 +318,7 @@ def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
     opt = optim.Adam([param], lr=0.1)
     param.grad = torch.ones(3)
     with monkeypatch.context() as patch:
-        patch.setattr(optimizer, "Batch", Full)
+        patch.setattr(packs, "Batch", Full)
         for _ in range(2):
             with pytest.raises(OSError, match="full"):
                 opt.step()
