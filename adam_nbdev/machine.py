@@ -31,8 +31,7 @@ uint16_at, uint32_at = _at(types.uint16), _at(types.uint32)
 # %% ../nbs/workshop/machine.ipynb #848c5199
 @numba.extending.intrinsic
 def ticket(typing, address):
-    """The number at an address, which is one larger for the next who asks."""
-
+    # The number at an address, which is one larger for the next who asks.
     def code(context, builder, signature, args):
         one = ir.Constant(ir.IntType(64), 1)
         counter = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
