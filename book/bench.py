@@ -225,6 +225,13 @@ def memory(size=32_000_000):
     return {"size": size, "KiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before}
 
 
+def roof(size=16_000_000):
+    """How much the memory moves and how much the processor computes: GB/s, and 10^9 a second."""
+    a, b, matrix = torch.zeros(size), torch.ones(size), torch.rand(1024, 1024)
+    ms = turns({"add": lambda: a.add_(b), "product": lambda: matrix @ matrix}, 21)
+    return {"memory": 12 * size / ms["add"] / 1e6, "arithmetic": 2 * 1024**3 / ms["product"] / 1e6}
+
+
 def machine():
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
@@ -245,7 +252,7 @@ def machine():
 
 def main():
     torch.manual_seed(0)
-    result = {"machine": machine(), "memory": memory(), "steps": {}}
+    result = {"machine": machine(), "roof": roof(), "memory": memory(), "steps": {}}
     for name, shapes in SHAPES.items():
         result["steps"][name] = found = steps(shapes)
         ms = found["ms"]
