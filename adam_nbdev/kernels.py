@@ -137,7 +137,7 @@ import math as _math
 
 import numpy as np
 from numba import carray, cfunc, njit, types
-from numba import float32 as _single, {real} as _real, int64 as _i64, uint32 as _u32
+from numba import float32 as _single, {real} as _real, uint32 as _u32
 
 from adam_nbdev.machine import float32_at, float64_at, int64_at, ticket, uint16_at, uint32_at
 from adam_nbdev.machine import larger as _larger, scramble as _scramble, sign as _sign
@@ -494,7 +494,7 @@ def sum_of_squares(batch, form, threads=None):
     """The sum of the squares of all gradients of a batch, whose format is `form`; a float."""
     threads = available() if threads is None else threads
     sums = np.zeros(max(1, batch.total >> 16))
-    tables = batch.pointers[1].copy(), batch.offsets, sums
+    tables = batch.pointers[1], batch.offsets, sums
     grads, offsets, found = (table.ctypes.data for table in tables)
     size = len(sums)
     job = [batch.total, size, len(batch.rows), grads, offsets, 0, found, size, 0, 0]

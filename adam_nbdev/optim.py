@@ -45,9 +45,6 @@ class _Torch(Stepper):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"Invalid {name} value: {value}")
 
-    def _sign(self, group):
-        return -1.0 if group["maximize"] else 1.0
-
 
 class Adam(_Torch, torch.optim.Adam):
     """`torch.optim.Adam`, stepped by the rule `adam`; AMSGrad as torch has it."""
@@ -62,8 +59,8 @@ class Adam(_Torch, torch.optim.Adam):
 
     def numbers(self, group, step):
         beta1, beta2 = map(float, group["betas"])
-        numbers = {"lr": float(group["lr"]), "beta1": beta1, "beta2": beta2, "eps": group["eps"]}
-        return {**numbers, "_scale": self._sign(group), "_decay": float(group["weight_decay"])}
+        lr, eps = float(group["lr"]), group["eps"]
+        return self.given(group, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
 
 
 class AdamW(Adam, torch.optim.AdamW):
@@ -80,8 +77,7 @@ class Adagrad(_Torch, torch.optim.Adagrad):
 
     def numbers(self, group, step):
         lr = float(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
-        numbers = {"lr": lr, "eps": group["eps"]}
-        return {**numbers, "_scale": self._sign(group), "_decay": float(group["weight_decay"])}
+        return self.given(group, lr=lr, eps=group["eps"])
 
 
 class RMSprop(_Torch, torch.optim.RMSprop):
@@ -95,7 +91,7 @@ class RMSprop(_Torch, torch.optim.RMSprop):
         numbers = {"lr": float(group["lr"]), "decay": group["alpha"], "eps": group["eps"]}
         if group["momentum"] > 0:
             numbers["momentum"] = group["momentum"]
-        return {**numbers, "_scale": self._sign(group), "_decay": float(group["weight_decay"])}
+        return self.given(group, **numbers)
 
 
 _RMSPROP = {
@@ -131,5 +127,4 @@ class SGD(_Torch, torch.optim.SGD):
         numbers = {"lr": float(group["lr"])}
         if group["momentum"]:
             numbers["momentum"] = group["momentum"]
-        decay = damp * float(group["weight_decay"])
-        return {**numbers, "_scale": damp * self._sign(group), "_decay": decay}
+        return self.given(group, damp, **numbers)

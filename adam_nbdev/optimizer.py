@@ -95,6 +95,11 @@ class Stepper:
         """The hyperparameters of a rule in a step, and `_scale` and `_decay`: a dict of floats."""
         raise NotImplementedError
 
+    def given(self, group, damp=1.0, /, **numbers):
+        """Hyperparameters, and what groups say of the gradient: its sign and the weight decay."""
+        sign = -1.0 if group["maximize"] else 1.0
+        return {**numbers, "_scale": damp * sign, "_decay": damp * float(group["weight_decay"])}
+
     def check_group(self, group):
         """Raise an error if an option of a group is not allowed."""
         raise NotImplementedError
@@ -472,9 +477,7 @@ class Optimizer(Stepper, torch.optim.Optimizer):
         return Reading(self.rule, {name: name for name in seen.slots}, "" if own else "l2")
 
     def numbers(self, group, step):
-        numbers = {name: float(group[name]) for name in view(self.rule).defaults}
-        sign = -1.0 if group["maximize"] else 1.0
-        return {**numbers, "_scale": sign, "_decay": float(group["weight_decay"])}
+        return self.given(group, **{n: float(group[n]) for n in view(self.rule).defaults})
 
     def check_group(self, group):
         for name in (*view(self.rule).defaults, "weight_decay"):

@@ -1123,6 +1123,17 @@ def test_a_tensor_slot_is_passed_over_with_its_parameter_and_saved(kernel, monke
     assert apart(params, moved) < 1e-12
 
 
+def test_hyperparameters_may_be_called_as_the_machinery_calls_its_own():
+    def damped(param, grad, step, lr=0.1, damp=0.5, group=2.0):
+        return param - lr * damp * group * grad
+
+    param = torch.nn.Parameter(torch.ones(3))
+    opt = Optimizer.from_rule(damped)([param], damp=0.25)
+    param.grad = torch.ones(3)
+    opt.step()
+    assert torch.allclose(param, torch.full((3,), 0.95))
+
+
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_every_rule_of_the_book_is_an_optimizer_that_can_be_saved(rule):
     make = Optimizer.from_rule(rule)
