@@ -13,7 +13,8 @@ from operator import is_
 
 from .arrays import advance
 from .extras import EXTRAS, require
-from .kernels import BEFORE, sum_of_squares
+from .kernels import BEFORE
+from .launch import sum_of_squares
 from adam_nbdev.packs import (
     FORMAT_OF,
     GRAD,

@@ -8,13 +8,13 @@ __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'on_process', 'placement', 'as
 
 # %% ../nbs/workshop/packs.ipynb #3d0a8e51
 from itertools import chain, compress
-from operator import attrgetter, eq, is_, itemgetter
+from operator import attrgetter, eq, is_, methodcaller
 from typing import NamedTuple
 
 import numpy as np
 
 from .extras import require
-from .kernels import Batch
+from .launch import Batch
 
 torch = require("torch")
 
@@ -31,6 +31,7 @@ FORMAT_OF = {
 #: The classes of tensors that are nothing but numbers.
 PLAIN = {torch.Tensor, torch.nn.Parameter}
 GRAD, _BYTES, _DTYPE = map(attrgetter, ("grad", "nbytes", "dtype"))
+_VALUES = methodcaller("values")
 
 
 def on_process(tensor):
@@ -132,14 +133,14 @@ class Pack:
         self.numbers = np.array(numbers, np.uint32)
         for i, state in enumerate(self.states if counted else ()):
             state["step"] = counts[i]
-        keys = [*self.slots, *self.tensor, *["step"] * counted]
-        self.kept_by = lambda state: [state[key] for key in keys]
-        if len(keys) > 1:
-            self.kept_by = itemgetter(*keys)
-        self.kept = list(chain.from_iterable(map(self.kept_by, self.states)))
+        self.kept = self._kept()
         groups = {id(g): g for g in self.groups}
         self.distinct, place = list(groups.values()), {i: k for k, i in enumerate(groups)}
         self.group = np.array([place[id(g)] for g in self.groups])
+
+    def _kept(self):
+        """All that is kept in the states, in order."""
+        return list(chain.from_iterable(map(_VALUES, self.states)))
 
     def look(self):
         """Whether all is as it was and can be stepped; takes note of the gradients."""
@@ -155,17 +156,18 @@ class Pack:
                 return False
             params, grads = list(map(on_process, params)), list(map(on_process, grads))
             kinds = set(map(type, grads))
-        state = chain.from_iterable(map(self.kept_by, self.states))
+        kept = self._kept()
         try:
             where = list(map(torch.Tensor.data_ptr, grads))
             fit = (
                 list(map(torch.Tensor.data_ptr, params)) == self.where
-                and all(map(is_, self.kept, state))
+                and len(kept) == len(self.kept)
+                and all(map(is_, kept, self.kept))
                 and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
                 and kinds - {type(None)} <= PLAIN
                 and self._shaped(params, grads)
             )
-        except (RuntimeError, KeyError):  # a sparse gradient has no address; a slot is gone
+        except RuntimeError:  # a sparse gradient has no address
             return False
         if fit:
             self.grads = grads  # kept alive until the launch
@@ -197,15 +199,15 @@ class Pack:
 
     def scalars(self, optimizer, scale):
         """Rows of scalars, one for each group and step count; and what the tensor slots become."""
-        steps, kept, first = self.counts + 1, [], int(self.counts[0]) + 1
+        counts, kept = self.counts.tolist(), []
         if self.tensor:
-            members = zip(self.groups, map(int, steps), self.states, strict=True)
-            self.batch.rows[:] = np.arange(len(steps))
-        elif (steps == first).all():
-            members = [(group, first, {}) for group in self.distinct]
+            members = zip(self.groups, (int(n) + 1 for n in counts), self.states, strict=True)
+            self.batch.rows[:] = np.arange(len(counts))
+        elif len(set(counts)) == 1:
+            members = [(group, int(counts[0]) + 1, {}) for group in self.distinct]
             self.batch.rows[:] = self.group
         else:
-            pairs = self.group << 40 | steps.astype(np.int64)
+            pairs = self.group << 40 | self.counts.astype(np.int64) + 1
             pairs, self.batch.rows[:] = np.unique(pairs, return_inverse=True)
             members = [(self.distinct[x >> 40], int(x & (1 << 40) - 1), {}) for x in pairs]
         rows = []
@@ -218,9 +220,9 @@ class Pack:
             rows.append(row)
             kept.append(list(new.values()))
         if self.stochastic:
-            self.batch.keys[:] = self.numbers * np.uint32(0x9E3779B1) + (
-                steps.astype(np.uint32) * np.uint32(0x85EBCA6B)
-            )
+            steps = self.counts.astype(np.uint32) + np.uint32(1)
+            steps *= np.uint32(0x85EBCA6B)
+            self.batch.keys[:] = self.numbers * np.uint32(0x9E3779B1) + steps
         return rows, kept
 
     def step(self, rows, kept):

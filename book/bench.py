@@ -1,13 +1,15 @@
 """Measure how fast a step is, beside torch and NumPy, and write the result to book/bench.json.
 
-All methods of a comparison run in one process, in turns, on the same tensors; what is written is
-the median over the turns. A number is worth something only beside the others of its run.
+All methods of a comparison run in one process, in turns, on the same tensors, and in another order
+in each turn: whoever comes after its like finds the caches warm. What is written is the median
+over the turns. A number is worth something only beside the others of its run.
 """
 
 import datetime
 import json
 import os
 import platform
+import random
 import resource
 import sys
 import time
@@ -20,7 +22,7 @@ from adam_nbdev import __version__, optim
 from adam_nbdev.adam import adam
 from adam_nbdev.arrays import start
 from adam_nbdev.catalogue import RULES
-from adam_nbdev.kernels import step_inplace
+from adam_nbdev.launch import step_inplace
 from adam_nbdev.optimizer import Optimizer
 
 RESULT = Path(__file__).resolve().parent / "bench.json"
@@ -77,9 +79,11 @@ def turns(methods, count):
     """The median time of each method, in milliseconds, over so many turns of all of them."""
     for method in methods.values():
         method(), method()
-    times = {name: [] for name in methods}
+    times, shuffle = {name: [] for name in methods}, random.Random(0).shuffle
+    order = list(methods.items())
     for _ in range(count):
-        for name, method in methods.items():
+        shuffle(order)
+        for name, method in order:
             before = time.perf_counter()
             method()
             times[name].append(time.perf_counter() - before)

@@ -10,11 +10,12 @@ from cases import distance, gradients
 from test_exactness import reference
 from test_own_rules import RULES as OWN
 
-from adam_nbdev import kernels
+from adam_nbdev import launch
 from adam_nbdev.arrays import advance, start
 from adam_nbdev.catalogue import RULES
 from adam_nbdev.convention import Slot
-from adam_nbdev.kernels import Batch, source, step_inplace, sum_of_squares
+from adam_nbdev.kernels import source
+from adam_nbdev.launch import Batch, step_inplace, sum_of_squares
 from adam_nbdev.rule import view
 from adam_nbdev.steps import absolute, maximum, sqrt, where
 
@@ -103,9 +104,9 @@ def model(seed=0):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_nothing(monkeypatch, threads, openmp):
     if not openmp:
-        monkeypatch.setattr(kernels, "_openmp", lambda: None)
+        monkeypatch.setattr(launch, "_openmp", lambda: None)
     elif sys.platform == "linux":
-        assert kernels._openmp() is not None
+        assert launch._openmp() is not None
     wanted, states, rng = model()
     params, ours, _ = model()
     for step in (1, 2, 3):
@@ -164,7 +165,7 @@ def test_a_change_in_a_helper_is_another_kernel(tmp_path):
     run = (
         "import sys, numpy as np; sys.path.insert(0, '.')\n"
         "from helper_one import halving\n"
-        "from adam_nbdev.kernels import step_inplace\n"
+        "from adam_nbdev.launch import step_inplace\n"
         "p = np.zeros(3); step_inplace(halving, p, np.ones(3), {}, 1); print(p[0])\n"
     )
     environment = {"ADAM_NBDEV_KERNELS": str(tmp_path / "kernels")}

@@ -72,7 +72,7 @@ def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
         ("from adam_nbdev.extras import require; require('torch')", "torch"),
         ("from adam_nbdev.extras import require; require('numba')", "kernels"),
         ("from adam_nbdev.experiments import main; main([])", "experiments"),
-        ("from adam_nbdev.kernels import compiled; compiled(adam, ('float32',) * 4)", "kernels"),
+        ("from adam_nbdev.kernels import fuse; fuse(adam)", "kernels"),
         *((f"import adam_nbdev.{module}", extra) for module, extra in MADE_OF.items()),
     ],
 )
