@@ -84,6 +84,7 @@ class Stepper:
         self._state_dtype, self._stochastic = state_dtype, bool(stochastic_rounding)
         self._max_norm = max_norm
         super().__init__(*args, **kwargs)
+        self._shown = False
         self._step_supports_amp_scaling = False  # a GradScaler unscales before it steps
 
     # what a subclass says
@@ -107,6 +108,20 @@ class Stepper:
 
     # what torch calls
 
+    @property
+    def state(self):
+        """The state of every parameter; once shown, each step looks whether it is as it was."""
+        self._shown = True
+        return self._state
+
+    @state.setter
+    def state(self, state):
+        self.__dict__["state"], self._shown = state, True
+
+    @property
+    def _state(self):
+        return self.__dict__["state"]
+
     def __getstate__(self):
         ours = {n: getattr(self, n) for n in ("_state_dtype", "_stochastic", "_max_norm")}
         return {**super().__getstate__(), **ours}
@@ -114,7 +129,7 @@ class Stepper:
     def __setstate__(self, state):
         loaded = self.__dict__.pop("_loading", None)
         super().__setstate__(state)
-        self._packs = None
+        self._packs, self._shown = None, loaded is None  # what is loaded is copied
         self._step_supports_amp_scaling = False
         for param, values in loaded or ():
             self._adopt(param, values)
@@ -168,10 +183,10 @@ class Stepper:
         """Put copies of loaded slots in place of torch's, which have the parameter's dtype."""
         for key, value in values.items():
             if key == "step":
-                self.state[param][key] = copy.deepcopy(value)
+                self._state[param][key] = copy.deepcopy(value)
             elif isinstance(value, torch.Tensor):
                 kept = value.dtype if value.ndim == 0 else self._dtype(param)
-                self.state[param][key] = value.detach().to(param.device, kept, copy=True)
+                self._state[param][key] = value.detach().to(param.device, kept, copy=True)
 
     def step(self, closure=None):
         """Step all parameters that have a gradient.
@@ -214,7 +229,7 @@ class Stepper:
         planned = [(pack, *pack.scalars(self, scale)) for pack in self._packs]
         read = []
         for group, param, count in others:
-            step = 1 + int(self.state[param]["step"] if self.counted else count)
+            step = 1 + int(self._state[param]["step"] if self.counted else count)
             read.append((group, param, step, self.numbers(group, step)))
         for pack, rows, kept in planned:
             pack.step(rows, kept)
@@ -224,16 +239,20 @@ class Stepper:
 
     def _holds(self):
         """Whether all packs hold, and groups, state and who has a gradient are as sorted."""
-        asleep = set(map(type, map(GRAD, self._asleep))) <= {type(None)}
-        return asleep and self._grouped() and all(pack.look() for pack in self._packs)
+        asleep, shown = set(map(type, map(GRAD, self._asleep))) <= {type(None)}, self._shown
+        held = asleep and self._grouped() and (not shown or self._kept())
+        return held and all(pack.look(shown) for pack in self._packs)
+
+    def _kept(self):
+        """Whether the states of the parameters are those that were sorted."""
+        state = self._state.values()
+        return len(state) == len(self._states) and all(map(is_, state, self._states))
 
     def _grouped(self):
-        """Whether groups and states are those that were sorted, and ask for the same."""
-        state, groups, seen = self.state.values(), self.param_groups, self._seen
+        """Whether groups are those that were sorted, and ask for the same."""
+        groups, seen = self.param_groups, self._seen
         return (
-            len(state) == len(self._states)
-            and all(map(is_, state, self._states))
-            and len(groups) == len(seen)
+            len(groups) == len(seen)
             and all(group is was for group, (was, _, _) in zip(groups, seen, strict=True))
             and all(
                 len(group["params"]) == len(params)
@@ -284,7 +303,7 @@ class Stepper:
             if param.grad is None:
                 asleep.append(param)
                 continue
-            reading, state = self.reading(group), self.state[param]
+            reading, state = self.reading(group), self._state[param]
             counts[number] = self._complete(reading, param, state)
             formats = self._takes_kernel(group, param) and self._formats(reading, param, state)
             if formats:
@@ -304,7 +323,7 @@ class Stepper:
             if not pack.look():
                 raise RuntimeError("the parameters or gradients changed while they were looked at")
         self._seen = [(g, list(g["params"]), self._asked(g)) for g in self.param_groups]
-        self._states = list(self.state.values())
+        self._states = list(self._state.values())
         self._packs, self._others, self._asleep = made, others, asleep
 
     def _check(self, group, param):
@@ -323,7 +342,7 @@ class Stepper:
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
             wanted = f"a parameter of shape {tuple(param.shape)} on {param.device}"
             raise RuntimeError(f"{name} was given {given} for {wanted}; nothing was changed")
-        reading, state = self.reading(group), self.state.get(param, {})
+        reading, state = self.reading(group), self._state.get(param, {})
         slots = view(reading.rule).slots
         for slot, key in reading.keys.items():
             value = state.get(key) if slots[slot].per == "element" else None
@@ -402,7 +421,7 @@ class Stepper:
 
     def _read_on_tensors(self, group, param, step, numbers, scale):
         """Step one parameter by reading the rule on tensors."""
-        state, reading = self.state[param], self.reading(group)
+        state, reading = self._state[param], self.reading(group)
         rule, keys = view(reading.rule), reading.keys
         local, grad = on_process(param), param.grad
         if placement(grad) != placement(param):  # a sum that is still to be taken, for instance

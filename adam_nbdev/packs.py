@@ -142,8 +142,11 @@ class Pack:
         """All that is kept in the states, in order."""
         return list(chain.from_iterable(map(_VALUES, self.states)))
 
-    def look(self):
-        """Whether all is as it was and can be stepped; takes note of the gradients."""
+    def look(self, shown=True):
+        """Whether all is as it was and can be stepped; takes note of the gradients.
+
+        The state need be looked at only if it has been shown to anyone.
+        """
         params, grads = self.params, list(map(GRAD, self.params))
         kinds, self.here = set(map(type, grads)), None
         if type(None) in kinds:
@@ -156,14 +159,11 @@ class Pack:
                 return False
             params, grads = list(map(on_process, params)), list(map(on_process, grads))
             kinds = set(map(type, grads))
-        kept = self._kept()
         try:
             where = list(map(torch.Tensor.data_ptr, grads))
             fit = (
                 list(map(torch.Tensor.data_ptr, params)) == self.where
-                and len(kept) == len(self.kept)
-                and all(map(is_, kept, self.kept))
-                and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
+                and (not shown or self._undisturbed())
                 and kinds - {type(None)} <= PLAIN
                 and self._shaped(params, grads)
             )
@@ -175,6 +175,12 @@ class Pack:
             if here is not None:
                 self.batch.pointers[1, here] = where
         return fit
+
+    def _undisturbed(self):
+        """Whether the states hold the same tensors in the same order, in the same memory."""
+        kept = self._kept()
+        same = len(kept) == len(self.kept) and all(map(is_, kept, self.kept))
+        return same and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
 
     def _shaped(self, params, grads):
         """Whether gradients have the size, the type and the layout that their parameters had."""
