@@ -312,7 +312,7 @@ def source(rule, formats=None, decay=""):
     title = f"One step of '{rule.__name__}' ({', '.join(formats)})"
     real = "float64" if formats[0] == "float64" else "float32"
     text = [*_once(seen), "", "", *_loop(seen, formats)]
-    task = _task(formats, len(seen.needed), _VISIT, gradient=1, block=64)
+    task = _task(formats, len(seen.needed), _VISIT, gradient=1, block=128)
     return _HEAD.format(title=title, real=real) + "\n".join(text) + task
 
 # %% ../nbs/workshop/kernels.ipynb #99511a22

@@ -11,7 +11,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ class Batch:
     def __init__(self, rule, formats, sizes, decay=""):
         self.plan = plan(rule, decay)
         self.kernel = fuse(rule, tuple(formats), decay)
-        self.offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.offsets = np.array([0, *accumulate(sizes)], np.int64)
         self.pointers = np.zeros((len(formats), len(sizes)), np.int64)
         self.rows = np.zeros(len(sizes), np.int64)
         self.keys = np.zeros(len(sizes), np.uint32)
@@ -182,7 +182,8 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
         batches.setdefault(formats, []).append((members, state))
     for formats, members in batches.items():
         batch = Batch(rule, formats, [param.size for (param, *_), _ in members])
-        batch.pointers[:] = np.transpose([[x.ctypes.data for x in m] for m, _ in members])
+        columns = zip(*(each for each, _ in members), strict=True)
+        batch.pointers[:] = [[x.ctypes.data for x in column] for column in columns]
         batch.rows[:] = np.arange(len(members))
         rows = []
         for _, state in members:
