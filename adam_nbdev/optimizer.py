@@ -7,6 +7,7 @@ __all__ = ['torch', 'Stepper', 'Optimizer']
 
 # %% ../nbs/workshop/optimizer.ipynb #2a2f90e5
 import copy
+import inspect
 import math
 import warnings
 from operator import is_
@@ -68,21 +69,31 @@ class Stepper:
     max_norm : float, optional
         Keep the gradient of all parameters together at most this long, as
         `torch.nn.utils.clip_grad_norm_` does, but within the step: `p.grad` stays as it is.
+    nonfinite : {None, "skip", "raise"}
+        What to do if a gradient has a NaN or an infinity, or if the squares of all gradients
+        together are more than float32 holds: nothing, as torch does; leave the step out and count
+        it in `skipped`; or raise a FloatingPointError. Neither of these changes anything.
     """
 
     counted = True  # whether the state of a parameter has a "step"
     _packs = None
-    _state_dtype, _stochastic, _max_norm = None, False, None
+    _state_dtype, _stochastic, _max_norm, _nonfinite = None, False, None, None
+    skipped = 0
 
-    def __init__(self, *args, state_dtype=None, stochastic_rounding=False, max_norm=None, **kwargs):
+    def __init__(
+        self, *args, state_dtype=None, stochastic_rounding=False, max_norm=None, nonfinite=None,
+        **kwargs,
+    ):
         allowed = (None, "parameter", torch.float32, torch.bfloat16)
         if state_dtype not in allowed:
             mend = 'give None, "parameter", torch.float32 or torch.bfloat16'
             raise ValueError(f"state_dtype is {state_dtype!r}; {mend}")
         if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(f"max_norm is {max_norm}; give a positive number, or None")
+        if nonfinite not in (None, "skip", "raise"):
+            raise ValueError(f'nonfinite is {nonfinite!r}; give None, "skip" or "raise"')
         self._state_dtype, self._stochastic = state_dtype, bool(stochastic_rounding)
-        self._max_norm = max_norm
+        self._max_norm, self._nonfinite = max_norm, nonfinite
         super().__init__(*args, **kwargs)
         self._shown = False
         self._step_supports_amp_scaling = False  # a GradScaler unscales before it steps
@@ -123,8 +134,8 @@ class Stepper:
         return self.__dict__["state"]
 
     def __getstate__(self):
-        ours = {n: getattr(self, n) for n in ("_state_dtype", "_stochastic", "_max_norm")}
-        return {**super().__getstate__(), **ours}
+        ours = "_state_dtype", "_stochastic", "_max_norm", "_nonfinite", "skipped"
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in ours}}
 
     def __setstate__(self, state):
         loaded = self.__dict__.pop("_loading", None)
@@ -225,7 +236,10 @@ class Stepper:
         others = [other for other in self._others if other[1].grad is not None]
         for group, param, _ in others:
             self._check(group, param)
-        scale = self._clip([param.grad for _, param, _ in others])
+        total = self._squares([param.grad for _, param, _ in others])
+        if self._nonfinite and not self._finite(total):
+            return
+        scale = self._scale(total)
         planned = [(pack, *pack.scalars(self, scale)) for pack in self._packs]
         read = []
         for group, param, count in others:
@@ -266,11 +280,11 @@ class Stepper:
         """What decides whether and how a group is sorted into packs."""
         return self.reading(group), bool(group.get("differentiable"))
 
-    def _clip(self, grads):
-        """The factor that keeps the gradient of all packs, and these, as short as asked for."""
-        if self._max_norm is None:
-            return 1.0
+    def _squares(self, grads):
+        """The sum of the squares of the gradients of all packs, and these, if it is needed."""
         total, meshes = 0.0, {}
+        if self._max_norm is None and not self._nonfinite:
+            return total
         for pack in self._packs:
             if pack.distributed:
                 grads += [p.grad for p in pack.params if p.grad is not None]
@@ -282,8 +296,32 @@ class Stepper:
         for together in meshes.values():
             norm = torch.nn.utils.get_total_norm(together)
             total += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) ** 2
+        return total
+
+    def _scale(self, total):
+        """The factor that keeps a gradient of that sum of squares as short as asked for."""
+        if self._max_norm is None:
+            return 1.0
         scale = self._max_norm / (math.sqrt(total) + 1e-6)
         return 1.0 if scale >= 1 else scale  # a NaN stays one, as in torch
+
+    def _finite(self, total):
+        """Whether gradients of that sum of squares may be stepped; if not, says or counts it."""
+        if total <= torch.finfo(torch.float32).max:
+            return True
+        if self._nonfinite == "skip":
+            self.skipped += 1
+            return False
+        fault = f"whose squares add up to {total:.3g}, more than float32 holds"
+        params = [p for g in self.param_groups for p in g["params"]]
+        for number, param in enumerate(params):
+            grad = None if param.grad is None else on_process(param.grad).to_dense()
+            if grad is not None and not grad.isfinite().all():
+                fault = f"not finite, of parameter {number}, of shape {tuple(param.shape)}"
+                break
+        raise FloatingPointError(
+            f"{type(self).__name__} was given gradients {fault}; nothing was changed"
+        )
 
     # sorting
 
@@ -483,7 +521,7 @@ class Optimizer(Stepper, torch.optim.Optimizer):
     def __init__(self, params, *, maximize=False, differentiable=False, **options):
         defaults = {**view(self.rule).defaults}
         defaults.setdefault("weight_decay", 0.0)
-        ours = {n: options.pop(n) for n in ("state_dtype", "stochastic_rounding", "max_norm")
+        ours = {n: options.pop(n) for n in inspect.signature(Stepper.__init__).parameters
                 if n in options}
         if unknown := options.keys() - defaults.keys():
             known = ", ".join(defaults)

@@ -195,6 +195,20 @@ def fsdp_ignored(rank, size, folder):
     return weights(net), [len(pack.params) for pack in opt._packs]
 
 
+def fsdp_nan(rank, size, folder):
+    """One process finds a NaN in its part of a gradient; all leave the step out."""
+    net = sharded(model())
+    opt = optimizer(net, "Adam", nonfinite="skip")
+    train(net, opt, batches()[:HALF], part(rank, size))
+    for param in net.parameters():
+        param.grad = torch.ones_like(param)
+    if rank == 1:
+        net[0].weight.grad.to_local()[0, 0] = float("nan")
+    opt.step()
+    train(net, opt, batches()[HALF:], part(rank, size))
+    return weights(net), opt.skipped
+
+
 def fsdp_unused(rank, size, folder):
     """A frozen layer, which is thawed after half of the steps."""
     net = sharded(model())

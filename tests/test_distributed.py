@@ -39,7 +39,7 @@ def launch(size, folder, *scenarios, limit=120):
     return [torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for rank in range(size)]
 
 
-TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_unused pending refused
+TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_nan fsdp_unused pending refused
 checkpoint""".split()
 
 
@@ -169,6 +169,12 @@ def test_clipping_counts_sharded_and_other_parameters_together(two):
     for one, packs in two("fsdp_ignored"):
         assert sorted(packs) == [1, 3]
         assert far(one, single("clipped")) < 1e-12
+
+
+def test_a_nan_on_one_process_stops_the_step_of_all(two):
+    for one, skipped in two("fsdp_nan"):
+        assert skipped == 1
+        assert far(one, single("Adam")) < 1e-12
 
 
 def test_a_sharded_layer_that_is_frozen_and_thawed(two):

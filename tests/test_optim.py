@@ -129,6 +129,7 @@ def test_is_torchs_own_class_with_its_signature(name):
         "state_dtype",
         "stochastic_rounding",
         "max_norm",
+        "nonfinite",
     }
 
 
@@ -915,6 +916,71 @@ def test_clipping_makes_of_a_nan_what_clip_grad_norm_makes():
         torch.equal(p.isnan(), q.isnan()) for p, q in zip(results, results[2:], strict=False)
     )
     assert results[0][1] == 0 and results[1].isnan().all()
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 2e21])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel, monkeypatch):
+    """All is as if the step had not been there: parameters, state, and what comes after."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    results = []
+    for spoiled in (True, False):
+        params = parameters(torch.float32)
+        opt = getattr(optim, name)(params, lr=0.1, nonfinite="skip")
+        train(params, opt, 3)
+        if spoiled:
+            for param in params:
+                param.grad = torch.ones_like(param)
+            params[3].grad[1, 0, 1] = bad
+            opt.step()
+        train(params, opt, 3, first=3)
+        results.append((params, states(opt), opt.skipped))
+    (ours, kept, skipped), (wanted, plain, none) = results
+    assert (skipped, none) == (1, 0)
+    assert all(map(torch.equal, ours, wanted))
+    assert kept.keys() == plain.keys()
+    assert all(torch.equal(kept[key], plain[key]) for key in plain)
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            float("nan"),
+            r"gradients not finite, of parameter 1, of shape \(5,\); nothing was changed",
+        ),
+        (2e21, r"gradients whose squares add up to (inf|4e\+42), more than float32 holds; nothing"),
+    ],
+)
+def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kernel, monkeypatch):
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    params = parameters(torch.float32)
+    opt = optim.Adam(params, nonfinite="raise", max_norm=1.0)
+    train(params, opt, 3)
+    before = [p.detach().clone() for p in params], copy.deepcopy(states(opt))
+    params[1].grad = torch.full_like(params[1], 0.0)
+    params[1].grad[2] = bad
+    with pytest.raises(FloatingPointError, match=message):
+        opt.step()
+    assert all(map(torch.equal, params, before[0]))
+    assert all(torch.equal(value, before[1][key]) for key, value in states(opt).items())
+    assert copy.deepcopy(opt)._nonfinite == "raise"
+
+
+def test_without_a_request_a_nan_stays_within_its_element_and_a_large_gradient_is_survived():
+    param = torch.nn.Parameter(torch.zeros(3))
+    opt = optim.Adam([param], lr=0.1)
+    for step in range(5):
+        param.grad = torch.ones(3)
+        param.grad[:2] = torch.tensor([float("nan"), 2e19]) if step == 0 else 1.0
+        opt.step()
+    assert param.isnan().tolist() == [True, False, False]
+    with pytest.raises(ValueError, match='nonfinite is \'ignore\'; give None, "skip" or "raise"'):
+        optim.Adam([param], nonfinite="ignore")
 
 
 def test_clipping_of_a_gradient_as_small_as_torchs_guard_against_zero():
