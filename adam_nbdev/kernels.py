@@ -132,7 +132,7 @@ from numba import carray, cfunc, njit, types
 from numba import float32 as _single, {real} as _real, uint32 as _u32
 
 from adam_nbdev.machine import float32_at, float64_at, int64_at, uint16_at, uint32_at
-from adam_nbdev.machine import prefetch, ticket
+from adam_nbdev.machine import Apart, prefetch, ticket
 from adam_nbdev.machine import larger as _larger, scramble as _scramble, sign as _sign
 from adam_nbdev.machine import load_bfloat16 as _load_bfloat16, load_float16 as _load_float16
 from adam_nbdev.machine import store_bfloat16 as _store_bfloat16, store_float16 as _store_float16
@@ -162,7 +162,8 @@ def task(_job):
         i = np.searchsorted(offsets, first, side="right") - 1
         while first < last:
             size, at = offsets[i + 1] - offsets[i], first - offsets[i]
-            stop = min(last - offsets[i], size)
+            stop, row = min(last - offsets[i], size), scalars[rows[i]]
+            given = {given}
             while at < stop and pointers[{gradient}, i] != 0:
                 n, ahead, j = min(stop - at, {block}), at + {ahead}, i
                 if ahead >= size:
@@ -177,10 +178,10 @@ task = cfunc(types.void(types.int64), cache=True)(task)
 '''
 _FETCH = "for _far in range(0, {bytes}, 64): prefetch(pointers[{k}, j] + {size} * ahead + _far)"
 _VIEW = "carray({element}_at(pointers[{k}, i] + {size} * at), n)"
-_VISIT = "elements({views}, scalars[rows[i]], _u32(at), keys[i])"
+_VISIT = "elements({views}, given, _u32(at), keys[i])"
 
 
-def _task(formats, width, visit, gradient, block):
+def _task(formats, needed, visit, gradient, block):
     """The source of what a thread does, for arrays of these formats."""
     kinds = [FORMATS[form] for form in formats]
     fetch = [
@@ -190,7 +191,8 @@ def _task(formats, width, visit, gradient, block):
         _VIEW.format(element=kind.element, k=k, size=kind.size) for k, kind in enumerate(kinds)
     ]
     return _TASK.format(
-        arrays=len(formats), width=width, gradient=gradient, block=block, ahead=8 * block,
+        arrays=len(formats), width=needed, gradient=gradient, block=block, ahead=8 * block,
+        given=_tuple(f"_real(row[{k}])" for k in range(needed)),
         fetch=f"\n{' ' * 16}".join(fetch), visit=visit.format(views=", ".join(views)),
     )
 
@@ -259,10 +261,10 @@ def _loop(plan, formats):
     """The loop over the elements of a piece of a tensor."""
     arrays = dict(zip(plan.arrays, formats, strict=True))
     inputs = ", ".join(f"_all_{name}" for name in arrays)
-    yield '@njit(error_model="numpy")'
+    yield '@njit(error_model="numpy", pipeline_class=Apart)'
     yield f"def elements({inputs}, _scalars, _first, _key):"
     for k, name in enumerate(plan.needed):
-        yield f"    {_name(name)} = _real(_scalars[{k}])"
+        yield f"    {_name(name)} = _scalars[{k}]"
     yield "    for _i in _range(_all_param.size):"
     chances = [name for name, form in arrays.items() if "stochastic" in form]
     for k in range(0, len(chances), 2):

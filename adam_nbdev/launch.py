@@ -11,7 +11,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -174,25 +174,30 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
     seen, arrays = view(rule), plan(rule).arrays
     chosen = seen.hyperparameters(step, hyperparameters)
     chosen = {name: _double(name, value) for name, value in chosen.items()}
-    batches, planned = {}, []
+    batches, planned, spans = {}, [], []
     for param, grad, state in zip(params, grads, states, strict=True):
         check_fit(seen, param, grad, state, step)
         members = [param, grad, *(state[name] for name in arrays[2:])]
         formats = tuple(_format(name, x) for name, x in zip(arrays, members, strict=True))
-        batches.setdefault(formats, []).append((members, state))
+        where = [x.ctypes.data for x in members]
+        spans += [(start, start + x.nbytes) for start, x in zip(where, members, strict=True)]
+        batches.setdefault(formats, []).append((param.size, where, state))
+    if any(end > start for (_, end), (start, _) in pairwise(sorted(spans))):
+        raise ValueError("two of the arrays share memory; pass copies of them")
     for formats, members in batches.items():
-        batch = Batch(rule, formats, [param.size for (param, *_), _ in members])
-        columns = zip(*(each for each, _ in members), strict=True)
-        batch.pointers[:] = [[x.ctypes.data for x in column] for column in columns]
-        batch.rows[:] = np.arange(len(members))
-        rows = []
-        for _, state in members:
-            numbers = {**state, **chosen, "step": step, "_scale": 1, "_decay": 0}
-            rows.append(batch.scalars(numbers))
-        planned.append((batch, rows, members))
-    for batch, rows, members in planned:
+        sizes, where, owners = map(list, zip(*members, strict=True))
+        batch = Batch(rule, formats, sizes)
+        batch.pointers[:] = list(zip(*where, strict=True))
+        if batch.plan.tensor:
+            batch.rows[:] = np.arange(len(owners))
+        else:
+            owners = owners[:1]  # all take the same row
+        numbers = {**chosen, "step": step, "_scale": 1, "_decay": 0}
+        rows = [batch.scalars({**state, **numbers}) for state in owners]
+        planned.append((batch, rows, owners))
+    for batch, rows, owners in planned:
         batch.run([row for row, _ in rows], threads)
-        for (_, kept), (_, state) in zip(rows, members, strict=True):
+        for (_, kept), state in zip(rows, owners, strict=True):
             state.update(kept)
 
 

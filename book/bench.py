@@ -14,16 +14,18 @@ import resource
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
-from adam_nbdev import __version__, optim
+from adam_nbdev import __version__, kernels, optim
 from adam_nbdev.adam import adam
 from adam_nbdev.arrays import start
 from adam_nbdev.catalogue import RULES
-from adam_nbdev.launch import step_inplace
+from adam_nbdev.launch import Batch, step_inplace
 from adam_nbdev.optimizer import Optimizer
+from adam_nbdev.rule import view
 
 RESULT = Path(__file__).resolve().parent / "bench.json"
 
@@ -216,6 +218,25 @@ def arrays(size=1_000_000):
         return turns({"textbook": textbook, "in place": in_place, "kernel": kernel}, 101)
 
 
+def ahead(size=32_000_000):
+    """The time of a kernel that asks for memory ahead of time, and of one that does not."""
+    param, grad = torch.randn(2, size)
+    numbers = {**view(adam).defaults, "step": 1, "lr": 1e-6, "_scale": 1, "_decay": 0}
+    methods = {}
+    for form in ("float32", "bfloat16, stochastic"):
+        dtype = getattr(torch, form.split(",")[0])
+        slots = [torch.zeros(size, dtype=dtype) for _ in range(2)]
+        for name, fetch in (("asked", kernels._FETCH), ("not asked", "pass")):
+            kernels.fuse.cache_clear()
+            with mock.patch.object(kernels, "_FETCH", fetch):
+                batch = Batch(adam, ("float32", "float32", form, form), [size])
+            batch.pointers[:] = [[x.data_ptr()] for x in (param, grad, *slots)]
+            row, _ = batch.scalars(numbers)
+            methods[f"{form.split(',')[0]}, {name}"] = lambda b=batch, s=slots, r=row: b.run([r])
+    kernels.fuse.cache_clear()
+    return turns(methods, 21)
+
+
 def memory(size=32_000_000):
     """How much the peak of the process grows in a step, beyond parameters, gradients and state."""
     params = parameters([(size,)])
@@ -272,6 +293,7 @@ def main():
         ("training", training),
         ("rules", rules),
         ("numpy", arrays),
+        ("ahead", ahead),
     ):
         result[name] = part()
         print(name, json.dumps(result[name]), flush=True)

@@ -39,8 +39,8 @@ def launch(size, folder, *scenarios, limit=120):
     return [torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for rank in range(size)]
 
 
-TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_nan fsdp_unused pending refused
-checkpoint""".split()
+TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_nan fsdp_unused pending
+refused checkpoint""".split()
 
 
 @pytest.fixture(scope="module")

@@ -214,6 +214,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
         (lambda a: {**a, "grads": np.ones(3)}, "they must be the same"),
         (lambda a: {**a, "params": np.zeros(4, int)}, "real floats"),
         (lambda a: {**a, "params": np.zeros(4, ">f8")}, "float16, float32 and float64"),
+        (lambda a: {**a, "grads": a["params"]}, "two of the arrays share memory"),
         (lambda a: {**a, "states": {}}, "begin with start"),
         (lambda a: {**a, "betas": 1.0}, "no hyperparameter 'betas'"),
         (lambda a: {**a, "lr": "0.1"}, "'lr' is '0.1'; give a number"),

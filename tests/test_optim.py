@@ -649,6 +649,19 @@ def test_a_gradient_that_shrinks_in_place_is_refused():
     assert not param.any()
 
 
+@pytest.mark.parametrize("size", [7, 1003])
+def test_a_gradient_that_is_its_parameter(size):
+    results = []
+    for module in (optim, torch.optim):
+        params = parameters(shapes=[(size,)])
+        opt = module.Adam(params, lr=0.1)
+        for _ in range(20):
+            params[0].grad = params[0].detach()
+            opt.step()
+        results.append(params)
+    assert apart(*results) < 1e-14
+
+
 def test_halves_of_two_kinds_in_one_memory():
     """A bfloat16 parameter that becomes float16 where it was: of the same size, other numbers."""
     param = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
