@@ -181,12 +181,12 @@ _VIEW = "carray({element}_at(pointers[{k}, i] + {size} * at), n)"
 _VISIT = "elements({views}, given, _u32(at), keys[i])"
 
 
-def _task(formats, needed, visit, gradient, block):
-    """The source of what a thread does, for arrays of these formats."""
-    kinds = [FORMATS[form] for form in formats]
-    fetch = [
-        _FETCH.format(bytes=kind.size * block, k=k, size=kind.size) for k, kind in enumerate(kinds)
-    ]
+def _task(formats, needed, visit, gradient, block=None):
+    """The source of what a thread does with arrays of these formats, in blocks or in one go."""
+    kinds, fetch = [FORMATS[form] for form in formats], ["pass"]
+    if block:
+        fetch = [_FETCH.format(bytes=x.size * block, k=k, size=x.size) for k, x in enumerate(kinds)]
+    block = block or 1 << 48
     views = [
         _VIEW.format(element=kind.element, k=k, size=kind.size) for k, kind in enumerate(kinds)
     ]
@@ -399,4 +399,4 @@ def squares(form):
     text = _HEAD.format(title=f"Sum of squares ({form})", real="float64").rstrip() + "\n"
     text += _SQUARES.format(read=FORMATS[form].read.format("x[i]"))
     visit = "scalars[piece, 0] += squares({views})"
-    return _module("squares", text + _task((form,), 1, visit, gradient=0, block=256))
+    return _module("squares", text + _task((form,), 1, visit, gradient=0))

@@ -131,7 +131,7 @@ class Batch:
 def sum_of_squares(batch, form, threads=None):
     """The sum of the squares of all gradients of a batch, whose format is `form`; a float."""
     threads = available() if threads is None else threads
-    pieces = max(1, batch.total >> 16)
+    pieces = max(1, min(64, batch.total >> 14), batch.total >> 20)  # for any number of threads
     sums, job = (ctypes.c_double * pieces)(), _Job.from_buffer_copy(batch.job)
     job.pieces = job.height = pieces
     job.pointers, job.scalars = batch.pointers[1].ctypes.data, ctypes.addressof(sums)
