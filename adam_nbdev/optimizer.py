@@ -6,7 +6,6 @@
 __all__ = ['torch', 'Stepper', 'Optimizer']
 
 # %% ../nbs/workshop/optimizer.ipynb #2a2f90e5
-import copy
 import inspect
 import math
 import warnings
@@ -14,10 +13,10 @@ from operator import is_
 
 from .arrays import advance
 from .extras import EXTRAS, require
+from .keeper import Keeper
 from .kernels import BEFORE
 from .launch import sum_of_squares
 from adam_nbdev.packs import (
-    FORMAT_OF,
     GRAD,
     PLAIN,
     Pack,
@@ -54,7 +53,7 @@ def _warn_once():
         warnings.warn(f"{problem}: {mend}", stacklevel=4)
 
 # %% ../nbs/workshop/optimizer.ipynb #2a87d5d9
-class Stepper:
+class Stepper(Keeper):
     """Gives a subclass of `torch.optim.Optimizer` the step of a rule.
 
     Parameters
@@ -75,10 +74,8 @@ class Stepper:
         it in `skipped`; or raise a FloatingPointError. Neither of these changes anything.
     """
 
-    counted = True  # whether the state of a parameter has a "step"
-    _packs = None
-    _state_dtype, _stochastic, _max_norm, _nonfinite = None, False, None, None
-    skipped = 0
+    _max_norm, _nonfinite, skipped = None, None, 0
+    _options = *Keeper._options, "_max_norm", "_nonfinite", "skipped"
 
     def __init__(
         self, *args, state_dtype=None, stochastic_rounding=False, max_norm=None, nonfinite=None,
@@ -100,10 +97,6 @@ class Stepper:
 
     # what a subclass says
 
-    def reading(self, group):
-        """What a parameter group asks for: a `Reading`."""
-        raise NotImplementedError
-
     def numbers(self, group, step):
         """The hyperparameters of a rule in a step, and `_scale` and `_decay`: a dict of floats."""
         raise NotImplementedError
@@ -112,92 +105,6 @@ class Stepper:
         """Hyperparameters, and what groups say of the gradient: its sign and the weight decay."""
         sign = -1.0 if group["maximize"] else 1.0
         return {**numbers, "_scale": damp * sign, "_decay": damp * float(group["weight_decay"])}
-
-    def check_group(self, group):
-        """Raise an error if an option of a group is not allowed."""
-        raise NotImplementedError
-
-    # what torch calls
-
-    @property
-    def state(self):
-        """The state of every parameter; once shown, each step looks whether it is as it was."""
-        self._shown = True
-        return self._state
-
-    @state.setter
-    def state(self, state):
-        self.__dict__["state"], self._shown = state, True
-
-    @property
-    def _state(self):
-        return self.__dict__["state"]
-
-    def __getstate__(self):
-        ours = "_state_dtype", "_stochastic", "_max_norm", "_nonfinite", "skipped"
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in ours}}
-
-    def __setstate__(self, state):
-        loaded = self.__dict__.pop("_loading", None)
-        super().__setstate__(state)
-        self._packs, self._shown = None, loaded is None  # what is loaded is copied
-        self._step_supports_amp_scaling = False
-        for param, values in loaded or ():
-            self._adopt(param, values)
-
-    def add_param_group(self, group):
-        super().add_param_group(group)
-        try:
-            self.check_group(self.param_groups[-1])
-        except (TypeError, ValueError, RuntimeError):
-            self.param_groups.pop()
-            raise
-        self._packs = None
-
-    def load_state_dict(self, state_dict):
-        """Load a state, also one of the torch class; what does not fit is refused as a whole."""
-        handle = self.register_load_state_dict_pre_hook(lambda self, given: self._inspect(given))
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-            self.__dict__.pop("_loading", None)
-
-    def _inspect(self, given):
-        """Refuse a state that does not fit; remember it in its own precision."""
-        loading, params = [], [g["params"] for g in self.param_groups]
-        if [len(g["params"]) for g in given["param_groups"]] != list(map(len, params)):
-            return  # torch says so
-        for ours, saved in zip(self.param_groups, given["param_groups"], strict=True):
-            merged = {**ours, **{k: v for k, v in saved.items() if k != "params"}}
-            self.check_group(merged)
-            keys = self.reading(merged).keys
-            for param, name in zip(ours["params"], saved["params"], strict=True):
-                values = given["state"].get(name, {})
-                for slot, key in keys.items():
-                    value = values.get(key)
-                    tensor = view(self.reading(merged).rule).slots[slot].per == "tensor"
-                    shape = () if tensor else param.shape
-                    if value is not None and value.shape != shape:
-                        problem = f"loaded state dict has a '{key}' of shape {tuple(value.shape)}"
-                        mend = f"for a parameter of shape {tuple(param.shape)}"
-                        raise ValueError(f"{problem} {mend}; load the state of the same model")
-                    if value is not None and not tensor and placement(value) != placement(param):
-                        problem = f"loaded state dict has a '{key}' placed as {placement(value)}"
-                        mend = "use set_optimizer_state_dict of torch.distributed.checkpoint"
-                        raise ValueError(f"{problem}, the parameter as {placement(param)}; {mend}")
-                kept = {k: values[k] for k in (*keys.values(), "step") if k in values}
-                loading.append((param, kept))
-        self._loading = loading
-
-    def _adopt(self, param, values):
-        """Put copies of loaded slots in place of torch's, which have the parameter's dtype."""
-        for key, value in values.items():
-            if key == "step":
-                self._state[param][key] = copy.deepcopy(value)
-            elif isinstance(value, torch.Tensor):
-                kept = value.dtype if value.ndim == 0 else self._dtype(param)
-                self._state[param][key] = value.detach().to(param.device, kept, copy=True)
 
     def step(self, closure=None):
         """Step all parameters that have a gradient.
@@ -325,14 +232,6 @@ class Stepper:
 
     # sorting
 
-    def _dtype(self, param):
-        """The dtype in which the state of a parameter is stored."""
-        if self._state_dtype == "parameter" or param.dtype.is_complex:
-            return param.dtype
-        if self._state_dtype is None:
-            return torch.promote_types(param.dtype, torch.float32)
-        return self._state_dtype
-
     def _sort(self, everyone):
         """Give every parameter its state, and sort them into packs."""
         others, asleep, packs, counts = [], [], {}, {}
@@ -397,33 +296,6 @@ class Stepper:
 
     dense = False  # whether sparse gradients are made dense
 
-    def _complete(self, reading, param, state):
-        """Give a parameter the slots that it lacks, in the right dtype; its step count so far."""
-        slots = view(reading.rule).slots
-        fresh = not any(state.get(key) is not None for key in reading.keys.values())
-        for name, key in reading.keys.items():
-            slot, value = slots[name], state.get(key)
-            if value is None and slot.per == "tensor":
-                state[key] = torch.tensor(slot.start, dtype=torch.float64, device="cpu")
-            elif value is None:
-                state[key] = torch.full_like(
-                    param, slot.start, dtype=self._dtype(param), requires_grad=False,
-                    memory_format=torch.preserve_format,
-                )
-            elif slot.per == "element" and (
-                value.dtype != self._dtype(param)
-                or (value.stride() != param.stride() and is_dense(param))
-            ):
-                like = torch.empty_like(param, dtype=self._dtype(param), requires_grad=False)
-                state[key] = like.copy_(value)
-        count = 0 if fresh else 1
-        if not self.counted:
-            return count
-        if not isinstance(state.get("step"), torch.Tensor):
-            count = float(state.get("step", count))
-            state["step"] = torch.tensor(count, dtype=torch.float32, device="cpu")
-        return float(state["step"])
-
     def _takes_kernel(self, group, param):
         """Whether a parameter and its gradient are plain enough for a kernel."""
         local, grad = on_process(param), on_process(param.grad)
@@ -436,23 +308,6 @@ class Stepper:
             and local.dtype == grad.dtype
             and local.stride() == grad.stride()
             and is_dense(local)
-        )
-
-    def _formats(self, reading, param, state):
-        """The formats of a parameter, its gradient and its state; None if the state has others."""
-        slots = view(reading.rule).slots
-        element = [reading.keys[n] for n, slot in slots.items() if slot.per == "element"]
-        whole = [param, *(state[key] for key in element)]
-        first, *others = map(on_process, whole)
-        if not all(is_plain(x) and x.stride() == first.stride() for x in others):
-            return None
-        if any(placement(x) != placement(param) for x in whole):
-            return None
-        formats = [FORMAT_OF[x.dtype] for x in (first, first, *others)]
-        random = [self._stochastic, False] + [self._state_dtype == torch.bfloat16] * len(element)
-        return tuple(
-            f"{form}, stochastic" if chance and form == "bfloat16" else form
-            for form, chance in zip(formats, random, strict=True)
         )
 
     # everything that takes no kernel

@@ -16,7 +16,13 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), fl
 
 
 #: Modules that are made of an optional library, and the extra that brings it.
-MADE_OF = {"machine": "kernels", "packs": "torch", "optimizer": "torch", "optim": "torch"}
+MADE_OF = {
+    "machine": "kernels",
+    "packs": "torch",
+    "keeper": "torch",
+    "optimizer": "torch",
+    "optim": "torch",
+}
 
 
 def run(python, code, folder):
