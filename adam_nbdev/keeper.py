@@ -19,7 +19,7 @@ class Keeper:
     """What an optimizer keeps for each parameter: in which formats, saved, loaded, and shown."""
 
     counted = True  # whether the state of a parameter has a "step"
-    _packs, _shown = None, True
+    _packs = None
     _state_dtype, _stochastic = None, False
     _options = "_state_dtype", "_stochastic"  # saved with the object, not with its state
 
@@ -38,16 +38,16 @@ class Keeper:
     @property
     def state(self):
         """The state of every parameter; once shown, each step looks whether it is as it was."""
-        self._shown = True
-        return self._state
+        self._held["shown"] = True
+        return self._held["state"]
 
     @state.setter
-    def state(self, state):
-        self.__dict__["state"], self._shown = state, True
+    def state(self, state):  # first by the constructor of torch, which shows it to nobody
+        self._held = {"state": state, "shown": "_held" in self.__dict__}
 
     @property
     def _state(self):
-        return self.__dict__["state"]
+        return self._held["state"]
 
     def __getstate__(self):
         options = {name: getattr(self, name) for name in self._options}
@@ -55,10 +55,11 @@ class Keeper:
 
     def __setstate__(self, state):
         loaded = self.__dict__.pop("_loading", None)
-        super().__setstate__(state)
-        self._packs, self._shown = None, loaded is None  # what is loaded is copied
-        for param, values in loaded or ():
-            self._adopt(param, values)
+        self.state, self._packs = state["state"], None
+        super().__setstate__({name: value for name, value in state.items() if name != "state"})
+        for param, keys, values in loaded or ():
+            self._adopt(param, keys, values)
+        self._held["shown"] = loaded is None  # what is loaded is copied
 
     def add_param_group(self, group):
         super().add_param_group(group)
@@ -101,17 +102,16 @@ class Keeper:
                         problem = f"loaded state dict has a '{key}' placed as {placement(value)}"
                         mend = "use set_optimizer_state_dict of torch.distributed.checkpoint"
                         raise ValueError(f"{problem}, the parameter as {placement(param)}; {mend}")
-                kept = {k: values[k] for k in (*keys.values(), "step") if k in values}
-                loading.append((param, kept))
+                loading.append((param, keys.values(), values))
         self._loading = loading
 
-    def _adopt(self, param, values):
-        """Put copies of loaded slots in place of torch's, which have the parameter's dtype."""
+    def _adopt(self, param, keys, values):
+        """Put copies of what was loaded in place of torch's, which have the parameter's dtype."""
         for key, value in values.items():
-            if key == "step":
+            if key == "step" or not isinstance(value, torch.Tensor):
                 self._state[param][key] = copy.deepcopy(value)
-            elif isinstance(value, torch.Tensor):
-                kept = value.dtype if value.ndim == 0 else self._dtype(param)
+            else:
+                kept = self._dtype(param) if key in keys and value.ndim else value.dtype
                 self._state[param][key] = value.detach().to(param.device, kept, copy=True)
 
     # in which formats

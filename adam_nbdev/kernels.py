@@ -162,8 +162,7 @@ def task(_job):
         i = np.searchsorted(offsets, first, side="right") - 1
         while first < last:
             size, at = offsets[i + 1] - offsets[i], first - offsets[i]
-            stop, row = min(last - offsets[i], size), scalars[rows[i]]
-            given = {given}
+            stop, given = min(last - offsets[i], size), {given}
             while at < stop and pointers[{gradient}, i] != 0:
                 n, ahead, j = min(stop - at, {block}), at + {ahead}, i
                 if ahead >= size:
@@ -181,19 +180,20 @@ _VIEW = "carray({element}_at(pointers[{k}, i] + {size} * at), n)"
 _VISIT = "elements({views}, given, _u32(at), keys[i])"
 
 
-def _task(formats, needed, visit, gradient, block=None):
+def _task(formats, width, visit, gradient, block=None):
     """The source of what a thread does with arrays of these formats, in blocks or in one go."""
-    kinds, fetch = [FORMATS[form] for form in formats], ["pass"]
+    kinds, fetch, given = [FORMATS[form] for form in formats], ["pass"], ()
     if block:
         fetch = [_FETCH.format(bytes=x.size * block, k=k, size=x.size) for k, x in enumerate(kinds)]
+        given = [f"_real(scalars[rows[i], {k}])" for k in range(width)]
     block = block or 1 << 48
     views = [
         _VIEW.format(element=kind.element, k=k, size=kind.size) for k, kind in enumerate(kinds)
     ]
     return _TASK.format(
-        arrays=len(formats), width=needed, gradient=gradient, block=block, ahead=8 * block,
-        given=_tuple(f"_real(row[{k}])" for k in range(needed)),
-        fetch=f"\n{' ' * 16}".join(fetch), visit=visit.format(views=", ".join(views)),
+        arrays=len(formats), width=width, gradient=gradient, block=block, ahead=8 * block,
+        given=_tuple(given), fetch=f"\n{' ' * 16}".join(fetch),
+        visit=visit.format(views=", ".join(views)),
     )
 
 

@@ -9,9 +9,9 @@ __all__ = ['available', 'Batch', 'sum_of_squares', 'step_inplace']
 import ctypes
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +52,10 @@ def _launch(task, job, threads):
         parallel(task.address, job, threads, 0)
     else:
         others = [_pool().submit(task.ctypes, job) for _ in range(threads - 1)]
-        task.ctypes(job)
-        for other in others:
-            other.result()
+        try:
+            task.ctypes(job)
+        finally:  # an interrupt must not free what the others read
+            wait(others)
 
 
 def available():
@@ -85,8 +86,10 @@ class Batch:
 
     Attributes
     ----------
+    The user fills these in, in place.
+
     pointers : array of int64, (arrays, tensors)
-        Addresses, filled in by the user; a tensor whose gradient has the address 0 is left out.
+        Addresses; a tensor whose gradient has the address 0 is left out.
     rows : array of int64, (tensors,)
         For each tensor, which row of scalars it takes.
     keys : array of uint32, (tensors,)
@@ -180,10 +183,10 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
         members = [param, grad, *(state[name] for name in arrays[2:])]
         formats = tuple(_format(name, x) for name, x in zip(arrays, members, strict=True))
         where = [x.ctypes.data for x in members]
-        spans += [(start, start + x.nbytes) for start, x in zip(where, members, strict=True)]
+        ends = [start + x.nbytes for start, x in zip(where, members, strict=True)]
+        spans += zip(where, ends, (name != "grad" for name in arrays), strict=True)
         batches.setdefault(formats, []).append((param.size, where, state))
-    if any(end > start for (_, end), (start, _) in pairwise(sorted(spans))):
-        raise ValueError("two of the arrays share memory; pass copies of them")
+    _check_apart(spans)
     for formats, members in batches.items():
         sizes, where, owners = map(list, zip(*members, strict=True))
         batch = Batch(rule, formats, sizes)
@@ -199,6 +202,15 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
         batch.run([row for row, _ in rows], threads)
         for (_, kept), state in zip(rows, owners, strict=True):
             state.update(kept)
+
+
+def _check_apart(spans):
+    """Raise an error if something is written where something else is read or written."""
+    last = written = 0  # where what came so far ends, and what of it is written to
+    for first, end, writes in sorted(spans):
+        if first < (last if writes else written):
+            raise ValueError("two of the arrays share memory; pass copies of them")
+        last, written = max(last, end), max(written, end if writes else 0)
 
 
 def _format(name, x):

@@ -42,7 +42,7 @@ def ticket(typing, address):
 
 # %% ../nbs/workshop/machine.ipynb #d7e2950a
 class Apart(numba.core.compiler.Compiler):
-    """A compiler for functions none of whose arrays shares memory with another."""
+    """A compiler for functions whose arrays are apart."""
 
     def define_pipelines(self):
         self.state.flags.noalias = True

@@ -70,8 +70,9 @@ class Stepper(Keeper):
         `torch.nn.utils.clip_grad_norm_` does, but within the step: `p.grad` stays as it is.
     nonfinite : {None, "skip", "raise"}
         What to do if a gradient has a NaN or an infinity, or if the squares of all gradients
-        together are more than float32 holds: nothing, as torch does; leave the step out and count
-        it in `skipped`; or raise a FloatingPointError. Neither of these changes anything.
+        of this optimizer add up to more than its state can hold: nothing, as torch does; leave
+        the step out and count it in `skipped`; or raise a FloatingPointError. Neither of these
+        changes parameters or state.
     """
 
     _max_norm, _nonfinite, skipped = None, None, 0
@@ -92,7 +93,6 @@ class Stepper(Keeper):
         self._state_dtype, self._stochastic = state_dtype, bool(stochastic_rounding)
         self._max_norm, self._nonfinite = max_norm, nonfinite
         super().__init__(*args, **kwargs)
-        self._shown = False
         self._step_supports_amp_scaling = False  # a GradScaler unscales before it steps
 
     # what a subclass says
@@ -138,6 +138,10 @@ class Stepper(Keeper):
             for group, param in everyone:
                 if param.grad is not None:
                     self._check(group, param)
+            if self._nonfinite:  # before there is any state
+                grads = [param.grad for _, param in everyone if param.grad is not None]
+                if not self._finite(self._squares_of(grads)):
+                    return
             with torch.inference_mode(False):  # the state will be needed outside of it
                 self._sort(everyone)
         others = [other for other in self._others if other[1].grad is not None]
@@ -145,6 +149,8 @@ class Stepper(Keeper):
             self._check(group, param)
         total = self._squares([param.grad for _, param, _ in others])
         if self._nonfinite and not self._finite(total):
+            for pack in self._packs:
+                pack.grads = None
             return
         scale = self._scale(total)
         planned = [(pack, *pack.scalars(self, scale)) for pack in self._packs]
@@ -160,7 +166,7 @@ class Stepper(Keeper):
 
     def _holds(self):
         """Whether all packs hold, and groups, state and who has a gradient are as sorted."""
-        asleep, shown = set(map(type, map(GRAD, self._asleep))) <= {type(None)}, self._shown
+        asleep, shown = set(map(type, map(GRAD, self._asleep))) <= {type(None)}, self._held["shown"]
         held = asleep and self._grouped() and (not shown or self._kept())
         return held and all(pack.look(shown) for pack in self._packs)
 
@@ -189,7 +195,7 @@ class Stepper(Keeper):
 
     def _squares(self, grads):
         """The sum of the squares of the gradients of all packs, and these, if it is needed."""
-        total, meshes = 0.0, {}
+        total = 0.0
         if self._max_norm is None and not self._nonfinite:
             return total
         for pack in self._packs:
@@ -197,12 +203,19 @@ class Stepper(Keeper):
                 grads += [p.grad for p in pack.params if p.grad is not None]
             else:
                 total += sum_of_squares(pack.batch, pack.form)
+        return total + self._squares_of(grads)
+
+    def _squares_of(self, grads):
+        """The same of a list of gradients, by torch."""
+        total, meshes = 0.0, {}
         for grad in grads:
             grad = grad if grad.layout is torch.strided else grad.to_dense()
+            grad = grad.float() if grad.dtype.itemsize == 2 else grad
             meshes.setdefault(getattr(grad, "device_mesh", None), []).append(grad)
         for together in meshes.values():
             norm = torch.nn.utils.get_total_norm(together)
-            total += float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) ** 2
+            norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+            total += norm * norm
         return total
 
     def _scale(self, total):
@@ -214,13 +227,14 @@ class Stepper(Keeper):
 
     def _finite(self, total):
         """Whether gradients of that sum of squares may be stepped; if not, says or counts it."""
-        if total <= torch.finfo(torch.float32).max:
+        params = [p for g in self.param_groups for p in g["params"]]
+        kept = [torch.promote_types(self._dtype(p), torch.float32) for p in params]
+        if total <= min(torch.finfo(dtype).max for dtype in set(kept)):
             return True
         if self._nonfinite == "skip":
             self.skipped += 1
             return False
-        fault = f"whose squares add up to {total:.3g}, more than float32 holds"
-        params = [p for g in self.param_groups for p in g["params"]]
+        fault = f"whose squares add up to {total:.3g}, which float32 cannot hold"
         for number, param in enumerate(params):
             grad = None if param.grad is None else on_process(param.grad).to_dense()
             if grad is not None and not grad.isfinite().all():
@@ -234,6 +248,7 @@ class Stepper(Keeper):
 
     def _sort(self, everyone):
         """Give every parameter its state, and sort them into packs."""
+        self._packs = None  # until all is done
         others, asleep, packs, counts = [], [], {}, {}
         layers = layers_of([on_process(p) for _, p in everyone])
         for number, ((group, param), layer) in enumerate(zip(everyone, layers, strict=True)):
@@ -376,8 +391,8 @@ class Optimizer(Stepper, torch.optim.Optimizer):
     def __init__(self, params, *, maximize=False, differentiable=False, **options):
         defaults = {**view(self.rule).defaults}
         defaults.setdefault("weight_decay", 0.0)
-        ours = {n: options.pop(n) for n in inspect.signature(Stepper.__init__).parameters
-                if n in options}
+        ours = {n: options.pop(n) for n, p in inspect.signature(Stepper.__init__).parameters.items()
+                if p.kind is p.KEYWORD_ONLY and n in options}
         if unknown := options.keys() - defaults.keys():
             known = ", ".join(defaults)
             raise TypeError(f"{type(self).__name__} has no option '{min(unknown)}'; it has {known}")

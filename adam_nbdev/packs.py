@@ -8,7 +8,7 @@ __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'on_process', 'placement', 'as
 
 # %% ../nbs/workshop/packs.ipynb #3d0a8e51
 from itertools import chain, compress
-from operator import attrgetter, eq, is_, methodcaller
+from operator import attrgetter, eq, is_
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,6 @@ FORMAT_OF = {
 #: The classes of tensors that are nothing but numbers.
 PLAIN = {torch.Tensor, torch.nn.Parameter}
 GRAD, _BYTES, _DTYPE = map(attrgetter, ("grad", "nbytes", "dtype"))
-_VALUES = methodcaller("values")
 
 
 def on_process(tensor):
@@ -128,19 +127,20 @@ class Pack:
 
     def adopt(self, numbers, counts, counted):
         """Take over the step counts, and the parameters' numbers in the optimizer."""
-        counts = torch.tensor(counts, dtype=torch.float32, device="cpu")
-        self.counts = counts.numpy()
+        self.steps = torch.tensor(counts, dtype=torch.float32, device="cpu")
+        self.counts = self.steps.numpy()
         self.numbers = np.array(numbers, np.uint32)
         for i, state in enumerate(self.states if counted else ()):
-            state["step"] = counts[i]
+            state["step"] = self.steps[i]
+        self.keys = *self.slots, *self.tensor, *["step"] * counted
         self.kept = self._kept()
         groups = {id(g): g for g in self.groups}
         self.distinct, place = list(groups.values()), {i: k for k, i in enumerate(groups)}
         self.group = np.array([place[id(g)] for g in self.groups])
 
     def _kept(self):
-        """All that is kept in the states, in order."""
-        return list(chain.from_iterable(map(_VALUES, self.states)))
+        """All that the pack relies on in the states, in order."""
+        return [state.get(key) for state in self.states for key in self.keys]
 
     def look(self, shown=True):
         """Whether all is as it was and can be stepped; takes note of the gradients.
@@ -177,10 +177,12 @@ class Pack:
         return fit
 
     def _undisturbed(self):
-        """Whether the states hold the same tensors in the same order, in the same memory."""
-        kept = self._kept()
-        same = len(kept) == len(self.kept) and all(map(is_, kept, self.kept))
-        return same and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
+        """Whether the states have the same tensors, in the same memory."""
+        return (
+            all(map(is_, self._kept(), self.kept))
+            and self.steps.data_ptr() == self.counts.ctypes.data
+            and list(map(torch.Tensor.data_ptr, self.memory)) == self.found
+        )
 
     def _shaped(self, params, grads):
         """Whether gradients have the size, the type and the layout that their parameters had."""

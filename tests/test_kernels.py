@@ -130,6 +130,15 @@ def test_the_sum_of_squares_does_not_depend_on_threads_and_is_right():
     assert found[0] == pytest.approx(sum((g.astype(float) ** 2).sum() for g in grads), rel=1e-12)
 
 
+def test_a_gradient_may_be_that_of_two_parameters():
+    one, other, grad = np.zeros(4), np.zeros(4), np.ones(4)
+    step_inplace(ADAM, [one, other], [grad, grad], [start(ADAM, one), start(ADAM, other)], 1)
+    assert np.array_equal(one, other) and one[0] < 0
+    with pytest.raises(ValueError, match="share memory"):
+        whole = np.zeros(6)
+        step_inplace(ADAM, [whole[:4], other], [grad, whole[2:]], [start(ADAM, one)] * 2, 1)
+
+
 def test_half_precision_is_rounded_once():
     rng = np.random.default_rng(0)
     grads = rng.normal(size=(30, 50)).astype(np.float16)

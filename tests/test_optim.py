@@ -5,6 +5,7 @@ import copy
 import io
 import pickle
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -588,7 +589,8 @@ def test_what_is_edited_by_hand_is_followed_at_once(name, options, edit, kernel,
     assert apart(*results) < 1e-12
 
 
-def test_state_that_moves_to_shared_memory_is_followed():
+@pytest.mark.parametrize("key", ["exp_avg", "step"])
+def test_state_that_moves_to_shared_memory_is_followed(key):
     """Its old memory is free then, and may be another's."""
     results = []
     for shared in (True, False):
@@ -598,9 +600,135 @@ def test_state_that_moves_to_shared_memory_is_followed():
             param.grad = torch.full_like(param, 1.0 + step)
             opt.step()
             if shared and step == 2:
-                opt.state[param]["exp_avg"].share_memory_()
-        results.append([param, opt.state[param]["exp_avg"]])
+                opt.state[param][key].share_memory_()
+        results.append([param, opt.state[param][key]])
     assert all(map(torch.equal, *results))
+
+
+def shown(opt):
+    return opt._held["shown"]
+
+
+def held(opt, param):
+    return opt.state[param]["exp_avg"]
+
+
+def by_state_dict(opt, param):
+    return opt.state_dict()["state"][0]["exp_avg"]
+
+
+def by_alias(opt, param):
+    return opt.alias[param]["exp_avg"]
+
+
+def by_copy(opt, param):
+    return copy.copy(opt).state[param]["exp_avg"]
+
+
+def by_wrapper(opt, param):
+    class Wrapper(type(opt)):
+        def __init__(self):
+            self.__dict__.update(opt.__dict__)
+
+    return Wrapper().state[param]["exp_avg"]
+
+
+@torch.compile(backend="eager")
+def compiled(opt, param):
+    found = opt.state[param]["exp_avg"]
+    return found, found.norm()
+
+
+def by_compiled_function(opt, param):
+    return compiled(opt, param)[0]
+
+
+class Aliased(optim.Adam):
+    def add_param_group(self, group):
+        super().add_param_group(group)
+        self.alias = self.state
+
+
+@pytest.mark.parametrize(
+    "way", [held, by_state_dict, by_alias, by_copy, by_wrapper, by_compiled_function]
+)
+def test_whoever_has_seen_the_state_may_move_it(way):
+    results = []
+    for moves in (True, False):
+        param = torch.nn.Parameter(torch.ones(1000))
+        opt = (Aliased if way is by_alias else optim.Adam)([param], lr=0.1)
+        for step in range(6):
+            param.grad = torch.full_like(param, 1.0 + step)
+            opt.step()
+            if step == 2:
+                found = way(opt, param)
+                assert shown(opt)
+            if moves and step == 3:
+                found.data = found.clone() + 1
+        results.append(param)
+    with torch.no_grad():
+        assert not torch.equal(*results)
+
+
+def test_a_state_that_nobody_has_seen_is_not_looked_at(monkeypatch):
+    looks = []
+    undisturbed = packs.Pack._undisturbed
+    monkeypatch.setattr(packs.Pack, "_undisturbed", lambda p: looks.append(1) or undisturbed(p))
+    params = parameters()
+    opt = optim.Adam(params)
+    every = collections.Counter()
+    for part in ("unseen", "seen", "loaded"):
+        if part == "seen":
+            saved = copy.deepcopy(opt.state_dict())
+        if part == "loaded":
+            opt.load_state_dict(saved)
+        for param in params:
+            param.grad = torch.ones_like(param)
+        opt.step()
+        looks.clear()
+        for _ in range(3):
+            opt.step()
+        every[part] = len(looks)
+    assert every == {"unseen": 0, "seen": 3, "loaded": 0}
+
+
+def test_what_is_loaded_is_copied_even_if_it_is_not_needed_yet():
+    """Else the next to switch momentum on would step another's memory."""
+    (one,), (other,) = parameters(shapes=[(5,)]), parameters(shapes=[(5,)])
+    first = optim.SGD([one], lr=0.1, momentum=0.9)
+    train([one], first, 3)
+    first.param_groups[0]["momentum"] = 0.0
+    second = optim.SGD([other], lr=0.1)
+    second.load_state_dict(first.state_dict())
+    buffer = first.state[one]["momentum_buffer"]
+    kept = buffer.clone()
+    second.param_groups[0]["momentum"] = 0.9
+    train([other], second, 3)
+    assert torch.equal(buffer, kept)
+    assert not torch.equal(second.state[other]["momentum_buffer"], kept)
+
+
+def test_a_step_that_was_interrupted_while_it_sorted_leaves_no_old_packs(monkeypatch):
+    one, two = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3).bfloat16())
+    opt = optim.Adam([one, two])
+    for step in range(8):
+        one.grad = torch.ones(3)
+        two.grad = torch.ones(3).bfloat16() if step == 3 else None
+        with monkeypatch.context() as patch:
+            if step == 3:
+                patch.setattr(optimizer, "Pack", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    opt.step()
+            else:
+                opt.step()
+    assert opt.state[one]["step"] == 7 == opt._packs[0].counts[0]
+
+
+def interrupted(reading, formats, members):
+    """The first pack is made, the second is not."""
+    if formats[0] == "bfloat16":
+        raise KeyboardInterrupt
+    return packs.Pack(reading, formats, members)
 
 
 def test_a_parameter_that_is_turned_in_its_memory():
@@ -965,7 +1093,10 @@ def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel, m
             float("nan"),
             r"gradients not finite, of parameter 1, of shape \(5,\); nothing was changed",
         ),
-        (2e21, r"gradients whose squares add up to (inf|4e\+42), more than float32 holds; nothing"),
+        (
+            2e21,
+            r"gradients whose squares add up to (inf|4e\+42), which float32 cannot hold; nothing",
+        ),
     ],
 )
 def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kernel, monkeypatch):
@@ -982,6 +1113,66 @@ def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kerne
     assert all(map(torch.equal, params, before[0]))
     assert all(torch.equal(value, before[1][key]) for key, value in states(opt).items())
     assert copy.deepcopy(opt)._nonfinite == "raise"
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_first_step_that_is_skipped_leaves_no_state(name, kernel, monkeypatch):
+    """A buffer of zeros would be taken for that of a step; SGD dampens from the second on."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    options = {"momentum": 0.9, "dampening": 0.5} if name == "SGD" else {}
+    results = []
+    for spoiled in (True, False):
+        params = parameters(torch.float32)
+        opt = getattr(optim, name)(params, lr=0.1, nonfinite="skip", **options)
+        before = states(opt).keys()
+        if spoiled:
+            params[0].grad = torch.full_like(params[0], torch.nan)
+            opt.step()
+            assert states(opt).keys() == before
+        train(params, opt, 3)
+        results.append(params)
+    assert all(map(torch.equal, *results))
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_gradient_that_is_large_and_finite_is_stepped(dtype, kernel, monkeypatch):
+    """In half precision its norm is none; in double its square is none in single."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    size = 1e25 if dtype == torch.float64 else 1000.0
+    param = torch.nn.Parameter(torch.zeros(10_000, dtype=dtype))
+    opt = optim.SGD([param], lr=1.0, nonfinite="raise", max_norm=100.0)
+    param.grad = torch.full_like(param, size)
+    opt.step()
+    assert param.detach().double() == pytest.approx(-np.ones(10_000), rel=1e-2)
+    param.grad[7] = torch.inf if dtype != torch.float64 else 1e200  # whose square is none
+    with pytest.raises(FloatingPointError):
+        opt.step()
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_single_number_whose_square_is_none(kernel, monkeypatch):
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    opt = optim.SGD([param], nonfinite="skip", max_norm=1.0)
+    param.grad = torch.full_like(param, 1e200)
+    opt.step()
+    assert param.item() == 0 and opt.skipped == 1
+
+
+def test_a_refused_step_lets_go_of_the_gradients():
+    param = torch.nn.Parameter(torch.zeros(3))
+    opt = optim.Adam([param], nonfinite="skip")
+    for value in (1.0, torch.nan):
+        param.grad = torch.full((3,), value)
+        opt.step()
+    gone = weakref.ref(param.grad)
+    opt.zero_grad()
+    assert gone() is None
 
 
 def test_without_a_request_a_nan_stays_within_its_element_and_a_large_gradient_is_survived():
