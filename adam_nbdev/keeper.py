@@ -25,8 +25,8 @@ class Keeper:
 
     # what a subclass says
 
-    def reading(self, group):
-        """What a parameter group asks for: a `Reading`."""
+    def request(self, group):
+        """What a parameter group asks for: a `Request`."""
         raise NotImplementedError
 
     def check_group(self, group):
@@ -87,12 +87,12 @@ class Keeper:
         for ours, saved in zip(self.param_groups, given["param_groups"], strict=True):
             merged = {**ours, **{k: v for k, v in saved.items() if k != "params"}}
             self.check_group(merged)
-            keys = self.reading(merged).keys
+            keys = self.request(merged).keys
             for param, name in zip(ours["params"], saved["params"], strict=True):
                 values = given["state"].get(name, {})
                 for slot, key in keys.items():
                     value = values.get(key)
-                    tensor = view(self.reading(merged).rule).slots[slot].per == "tensor"
+                    tensor = view(self.request(merged).rule).slots[slot].per == "tensor"
                     shape = () if tensor else param.shape
                     if value is not None and value.shape != shape:
                         problem = f"loaded state dict has a '{key}' of shape {tuple(value.shape)}"
@@ -124,11 +124,11 @@ class Keeper:
             return torch.promote_types(param.dtype, torch.float32)
         return self._state_dtype
 
-    def _complete(self, reading, param, state):
+    def _complete(self, request, param, state):
         """Give a parameter the slots that it lacks, in the right dtype; its step count so far."""
-        slots = view(reading.rule).slots
-        fresh = not any(state.get(key) is not None for key in reading.keys.values())
-        for name, key in reading.keys.items():
+        slots = view(request.rule).slots
+        fresh = not any(state.get(key) is not None for key in request.keys.values())
+        for name, key in request.keys.items():
             slot, value = slots[name], state.get(key)
             if value is None and slot.per == "tensor":
                 state[key] = torch.tensor(slot.start, dtype=torch.float64, device="cpu")
@@ -151,10 +151,10 @@ class Keeper:
             state["step"] = torch.tensor(count, dtype=torch.float32, device="cpu")
         return float(state["step"])
 
-    def _formats(self, reading, param, state):
+    def _formats(self, request, param, state):
         """The formats of a parameter, its gradient and its state; None if the state has others."""
-        slots = view(reading.rule).slots
-        element = [reading.keys[n] for n, slot in slots.items() if slot.per == "element"]
+        slots = view(request.rule).slots
+        element = [request.keys[n] for n, slot in slots.items() if slot.per == "element"]
         whole = [param, *(state[key] for key in element)]
         first, *others = map(on_process, whole)
         if not all(is_plain(x) and x.stride() == first.stride() for x in others):

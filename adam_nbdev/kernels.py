@@ -31,7 +31,7 @@ _OURS = ("_scale", "_decay")
 
 
 def _name(name):
-    """A name as it is printed: all that begin with a line, but `_OURS`, are the kernel's own."""
+    """A name as it is printed; those with a leading line are the kernel's own, but for `_OURS`."""
     if name in _OURS or not name.lstrip("u").startswith("_"):
         return name
     return f"u{name}"
@@ -124,7 +124,7 @@ FORMATS = {
 }
 
 _HEAD = '''\
-"""{title}, printed by adam_nbdev.kernels: the name of this file is a hash of what it says."""
+"""{title}, printed by adam_nbdev.kernels; its name has a hash of all that it depends on."""
 import math as _math
 
 import numpy as np

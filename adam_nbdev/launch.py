@@ -86,7 +86,7 @@ class Batch:
 
     Attributes
     ----------
-    The user fills these in, in place.
+    The caller fills these in, in place.
 
     pointers : array of int64, (arrays, tensors)
         Addresses; a tensor whose gradient has the address 0 is left out.
@@ -161,7 +161,7 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
     step : int
         1 at the first step.
     threads : int, optional
-        At most how many; as many as there are cores, by default.
+        At most how many; by default as many as torch uses, or as there are cores.
     **hyperparameters : float or schedule
         Those that do not take their defaults.
 

@@ -15,7 +15,7 @@ from .convergence import amsgrad_torch
 from .extras import require
 from .momentum import gradient_descent, momentum, nesterov
 from .optimizer import Stepper
-from .packs import Reading
+from .packs import Request
 from adam_nbdev.rmsprop import (
     rmsprop,
     rmsprop_centred,
@@ -49,13 +49,13 @@ class _Torch(Stepper):
 class Adam(_Torch, torch.optim.Adam):
     """`torch.optim.Adam`, stepped by the rule `adam`; AMSGrad as torch has it."""
 
-    def reading(self, group):
+    def request(self, group):
         decay = "decoupled" if group["decoupled_weight_decay"] else "l2"
         decay = decay if group["weight_decay"] else ""
         keys = {"m": "exp_avg", "v": "exp_avg_sq"}
         if group["amsgrad"]:
-            return Reading(amsgrad_torch, {**keys, "v_max": "max_exp_avg_sq"}, decay)
-        return Reading(adam, keys, decay)
+            return Request(amsgrad_torch, {**keys, "v_max": "max_exp_avg_sq"}, decay)
+        return Request(adam, keys, decay)
 
     def numbers(self, group, step):
         beta1, beta2 = map(float, group["betas"])
@@ -72,8 +72,8 @@ class Adagrad(_Torch, torch.optim.Adagrad):
 
     dense = True
 
-    def reading(self, group):
-        return Reading(adagrad, {"accumulator": "sum"}, "l2" if group["weight_decay"] else "")
+    def request(self, group):
+        return Request(adagrad, {"accumulator": "sum"}, "l2" if group["weight_decay"] else "")
 
     def numbers(self, group, step):
         lr = float(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
@@ -81,11 +81,11 @@ class Adagrad(_Torch, torch.optim.Adagrad):
 
 
 class RMSprop(_Torch, torch.optim.RMSprop):
-    """`torch.optim.RMSprop`, stepped by the rules of its chapter; the variance is clamped at 0."""
+    """`torch.optim.RMSprop`, by rules that clamp the variance at 0, which torch does not."""
 
-    def reading(self, group):
+    def request(self, group):
         rule, keys = _RMSPROP[bool(group["centered"]), group["momentum"] > 0]
-        return Reading(rule, keys, "l2" if group["weight_decay"] else "")
+        return Request(rule, keys, "l2" if group["weight_decay"] else "")
 
     def numbers(self, group, step):
         numbers = {"lr": float(group["lr"]), "decay": group["alpha"], "eps": group["eps"]}
@@ -106,7 +106,7 @@ _RMSPROP = {
 
 
 class SGD(_Torch, torch.optim.SGD):
-    """`torch.optim.SGD`, stepped by the first chapter's rules; sparse gradients are made dense."""
+    """`torch.optim.SGD`, by `gradient_descent`, `momentum`, `nesterov`; sparse becomes dense."""
 
     dense = True
 
@@ -115,12 +115,12 @@ class SGD(_Torch, torch.optim.SGD):
         """Torch counts no steps of SGD; random numbers need a count that is saved."""
         return self._stochastic or self._state_dtype == torch.bfloat16
 
-    def reading(self, group):
+    def request(self, group):
         decay = "l2" if group["weight_decay"] else ""
         if not group["momentum"]:
-            return Reading(gradient_descent, {}, decay)
+            return Request(gradient_descent, {}, decay)
         rule = nesterov if group["nesterov"] else momentum
-        return Reading(rule, {"buffer": "momentum_buffer"}, decay)
+        return Request(rule, {"buffer": "momentum_buffer"}, decay)
 
     def numbers(self, group, step):
         damp = 1 - group["dampening"] if group["momentum"] and step > 1 else 1.0

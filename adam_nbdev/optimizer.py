@@ -20,7 +20,7 @@ from adam_nbdev.packs import (
     GRAD,
     PLAIN,
     Pack,
-    Reading,
+    Request,
     as_real,
     is_dense,
     is_plain,
@@ -121,7 +121,9 @@ class Stepper(Keeper):
         Raises
         ------
         RuntimeError
-            If a gradient is sparse, or does not fit its parameter. Then nothing was changed.
+            If a gradient does not fit its parameter, or is sparse and the class takes none.
+        FloatingPointError
+            If `nonfinite` is "raise". In either case nothing was changed.
         """
         loss = None
         if closure is not None:
@@ -191,13 +193,14 @@ class Stepper(Keeper):
 
     def _asked(self, group):
         """What decides whether and how a group is sorted into packs."""
-        return self.reading(group), bool(group.get("differentiable"))
+        return self.request(group), bool(group.get("differentiable"))
 
-    def _squares(self, grads):
-        """The sum of the squares of the gradients of all packs, and these, if it is needed."""
+    def _squares(self, others):
+        """The sum of the squares of all gradients, in packs and others; 0 if nobody needs it."""
         total = 0.0
         if self._max_norm is None and not self._nonfinite:
             return total
+        grads = [*others]
         for pack in self._packs:
             if pack.distributed:
                 grads += [p.grad for p in pack.params if p.grad is not None]
@@ -206,7 +209,7 @@ class Stepper(Keeper):
         return total + self._squares_of(grads)
 
     def _squares_of(self, grads):
-        """The same of a list of gradients, by torch."""
+        """The sum of the squares of these gradients, by torch."""
         total, meshes = 0.0, {}
         for grad in grads:
             grad = grad if grad.layout is torch.strided else grad.to_dense()
@@ -234,7 +237,7 @@ class Stepper(Keeper):
         if self._nonfinite == "skip":
             self.skipped += 1
             return False
-        fault = f"whose squares add up to {total:.3g}, which float32 cannot hold"
+        fault = f"whose squares add up to {total:.3g}, more than its state can hold"
         for number, param in enumerate(params):
             grad = None if param.grad is None else on_process(param.grad).to_dense()
             if grad is not None and not grad.isfinite().all():
@@ -255,13 +258,13 @@ class Stepper(Keeper):
             if param.grad is None:
                 asleep.append(param)
                 continue
-            reading, state = self.reading(group), self._state[param]
-            counts[number] = self._complete(reading, param, state)
-            formats = self._takes_kernel(group, param) and self._formats(reading, param, state)
+            request, state = self.request(group), self._state[param]
+            counts[number] = self._complete(request, param, state)
+            formats = self._takes_kernel(group, param) and self._formats(request, param, state)
             if formats:
-                key = reading.rule, tuple(reading.keys.items()), reading.decay, formats, layer
+                key = request.rule, tuple(request.keys.items()), request.decay, formats, layer
                 key += (on_process(param).is_contiguous(), type(param) in PLAIN)
-                packs.setdefault(key, (reading, formats, [], []))
+                packs.setdefault(key, (request, formats, [], []))
                 packs[key][2].append((group, param, state))
                 packs[key][3].append(number)
             else:
@@ -269,8 +272,8 @@ class Stepper(Keeper):
                 if param.device.type == "cpu" and not _has_kernel():
                     _warn_once()
         made = []
-        for reading, formats, members, numbers in packs.values():
-            made.append(pack := Pack(reading, formats, members))
+        for request, formats, members, numbers in packs.values():
+            made.append(pack := Pack(request, formats, members))
             pack.adopt(numbers, [counts[n] for n in numbers], self.counted)
             if not pack.look():
                 raise RuntimeError("the parameters or gradients changed while they were looked at")
@@ -294,9 +297,9 @@ class Stepper(Keeper):
             given = f"a gradient of shape {tuple(grad.shape)} on {grad.device}"
             wanted = f"a parameter of shape {tuple(param.shape)} on {param.device}"
             raise RuntimeError(f"{name} was given {given} for {wanted}; nothing was changed")
-        reading, state = self.reading(group), self._state.get(param, {})
-        slots = view(reading.rule).slots
-        for slot, key in reading.keys.items():
+        request, state = self.request(group), self._state.get(param, {})
+        slots = view(request.rule).slots
+        for slot, key in request.keys.items():
             value = state.get(key) if slots[slot].per == "element" else None
             if value is not None and value.shape != param.shape:
                 problem = f"'{key}' has the shape {tuple(value.shape)}"
@@ -329,8 +332,8 @@ class Stepper(Keeper):
 
     def _read_on_tensors(self, group, param, step, numbers, scale):
         """Step one parameter by reading the rule on tensors."""
-        state, reading = self._state[param], self.reading(group)
-        rule, keys = view(reading.rule), reading.keys
+        state, request = self._state[param], self.request(group)
+        rule, keys = view(request.rule), request.keys
         local, grad = on_process(param), param.grad
         if placement(grad) != placement(param):  # a sum that is still to be taken, for instance
             grad = grad.redistribute(param.device_mesh, param.placements)
@@ -338,13 +341,13 @@ class Stepper(Keeper):
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
         numbers["_scale"] *= scale
         kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
-        before = BEFORE[reading.decay]({**numbers, **kept, "param": local, "grad": grad})
+        before = BEFORE[request.decay]({**numbers, **kept, "param": local, "grad": grad})
         slots = {}
         for name, slot in rule.slots.items():
             value = on_process(state[keys[name]])
             slots[name] = float(value) if slot.per == "tensor" else as_real(value)
         given = as_real(before.get("param", local)), as_real(before["grad"])
-        new, slots = advance(reading.rule, *given, slots, step, **numbers)
+        new, slots = advance(request.rule, *given, slots, step, **numbers)
         for name, value in slots.items():
             if isinstance(value, float):
                 state[keys[name]].fill_(value)
@@ -399,10 +402,10 @@ class Optimizer(Stepper, torch.optim.Optimizer):
         defaults |= {**options, "maximize": maximize, "differentiable": differentiable}
         super().__init__(params, defaults, **ours)
 
-    def reading(self, group):
+    def request(self, group):
         seen = view(self.rule)
         own = "weight_decay" in seen.defaults or not group["weight_decay"]
-        return Reading(self.rule, {name: name for name in seen.slots}, "" if own else "l2")
+        return Request(self.rule, {name: name for name in seen.slots}, "" if own else "l2")
 
     def numbers(self, group, step):
         return self.given(group, **{n: float(group[n]) for n in view(self.rule).defaults})

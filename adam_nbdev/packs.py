@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'on_process', 'placement', 'as_real', 'is_plain', 'layers_of', 'is_dense',
-           'Reading', 'Pack']
+           'Request', 'Pack']
 
 # %% ../nbs/workshop/packs.ipynb #3d0a8e51
 from itertools import chain, compress
@@ -60,7 +60,7 @@ def is_plain(tensor):
 
 
 def layers_of(tensors):
-    """For each tensor a number: 0, or another where it shares memory with one of that number."""
+    """For each tensor a layer, such that no two of a layer share memory."""
     layers, end, layer = [0] * len(tensors), 0, 0
     strided = [i for i, x in enumerate(tensors) if type(x) in PLAIN and x.device.type == "cpu"]
     starts = {i: tensors[i].data_ptr() for i in strided if tensors[i].layout is torch.strided}
@@ -83,7 +83,7 @@ def is_dense(tensor):
     return True
 
 # %% ../nbs/workshop/packs.ipynb #d41b6c90
-class Reading(NamedTuple):
+class Request(NamedTuple):
     """What a parameter group asks for."""
 
     rule: object  # a rule
@@ -92,11 +92,11 @@ class Reading(NamedTuple):
 
 # %% ../nbs/workshop/packs.ipynb #65f7c63e
 class Pack:
-    """Parameters of one reading and one combination of formats, and the kernel that steps them.
+    """Parameters of one request and one combination of formats, and the kernel that steps them.
 
     Parameters
     ----------
-    reading : Reading
+    request : Request
         The rule, the names of its slots and the kind of decay.
     formats : tuple of str
         For the parameter, the gradient and every element slot.
@@ -104,8 +104,8 @@ class Pack:
         For each parameter its group, itself and its state, with all slots.
     """
 
-    def __init__(self, reading, formats, members):
-        self.reading = reading
+    def __init__(self, request, formats, members):
+        self.request = request
         self.groups, self.params, self.states = map(list, zip(*members, strict=True))
         self.distributed = any(type(p) not in PLAIN for p in self.params)
         local = [on_process(p) for p in self.params]
@@ -116,10 +116,10 @@ class Pack:
         self.where = [p.data_ptr() for p in local]
         sizes = [as_real(p).numel() for p in local]
         self.single = any(p.numel() == 1 for p in local)
-        self.batch = Batch(reading.rule, formats, sizes, reading.decay)
+        self.batch = Batch(request.rule, formats, sizes, request.decay)
         self.form, self.stochastic = formats[1], any("stochastic" in f for f in formats)
-        self.slots = [reading.keys[name] for name in self.batch.plan.arrays[2:]]
-        self.tensor = [reading.keys[name] for name in self.batch.plan.tensor]
+        self.slots = [request.keys[name] for name in self.batch.plan.arrays[2:]]
+        self.tensor = [request.keys[name] for name in self.batch.plan.tensor]
         self.batch.pointers[0] = self.where
         self.memory = [on_process(state[key]) for key in self.slots for state in self.states]
         self.found = list(map(torch.Tensor.data_ptr, self.memory))

@@ -144,11 +144,11 @@ def training():
     found = {}
     for name, width, batch in (("small", 64, 32), ("large", 2048, 64)):
         torch.manual_seed(0)
-        layers = [torch.nn.Linear(width, width), torch.nn.ReLU()] * 4
-        model, x = (
-            torch.nn.Sequential(*layers, torch.nn.Linear(width, 10)),
-            torch.randn(batch, width),
-        )
+        hidden = [
+            layer for _ in range(4) for layer in (torch.nn.Linear(width, width), torch.nn.ReLU())
+        ]
+        model = torch.nn.Sequential(*hidden, torch.nn.Linear(width, 10))
+        x = torch.randn(batch, width)
 
         def iteration(opt, model=model, x=x):
             opt.zero_grad()
@@ -158,6 +158,7 @@ def training():
         params = list(model.parameters())
         both = {"torch, fused": torch.optim.Adam(params, fused=True), "ours": optim.Adam(params)}
         methods = {way: lambda opt=opt: iteration(opt) for way, opt in both.items()}
+        methods["our step"] = both["ours"].step
         found[name] = turns(methods, 51)
     return found
 
@@ -236,6 +237,17 @@ def ahead(size=32_000_000):
     return turns(methods, 21)
 
 
+def threads(size=32_000_000):
+    """The time of our step on 1, 2, ... threads."""
+    params, most = parameters([(size,)]), torch.get_num_threads()
+    opt, methods = optim.Adam(params), {}
+    for count in sorted({1, 2, most}):
+        methods[count] = lambda count=count: (torch.set_num_threads(count), opt.step())
+    found = turns(methods, 21)
+    torch.set_num_threads(most)
+    return found
+
+
 def memory(size=32_000_000):
     """By how much the process grows during a step, beyond parameters, gradients and state."""
 
@@ -244,7 +256,11 @@ def memory(size=32_000_000):
         return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
     params = parameters([(size,)])
-    methods = {"ours": optim.Adam(params), "torch, foreach": torch.optim.Adam(params, foreach=True)}
+    methods = {
+        "ours": optim.Adam(params),
+        "torch, fused": torch.optim.Adam(params, fused=True),
+        "torch, foreach": torch.optim.Adam(params, foreach=True),
+    }
     found = {"size": size}
     for name, opt in methods.items():
         opt.step()
@@ -301,6 +317,7 @@ def main():
         ("rules", rules),
         ("numpy", arrays),
         ("ahead", ahead),
+        ("threads", threads),
     ):
         result[name] = part()
         print(name, json.dumps(result[name]), flush=True)
