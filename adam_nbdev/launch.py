@@ -9,6 +9,7 @@ __all__ = ['available', 'Batch', 'sum_of_squares', 'step_inplace']
 import ctypes
 import os
 import sys
+from array import array
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import accumulate, chain
@@ -125,9 +126,9 @@ class Batch:
     def run(self, rows, threads=None):
         """Step all tensors, in place, with these rows of scalars: a list of lists of floats."""
         job, threads = self.job, available() if threads is None else threads
-        scalars = (ctypes.c_double * sum(map(len, rows)))(*chain.from_iterable(rows))
+        scalars = array("d", chain.from_iterable(rows))
         job.pieces = pieces = max(1, min(16 * threads, self.total >> 14))
-        job.scalars, job.height, job.ticket = ctypes.addressof(scalars), len(rows), 0
+        job.scalars, job.height, job.ticket = scalars.buffer_info()[0], len(rows), 0
         _launch(self.kernel.task, ctypes.addressof(job), min(threads, pieces))
 
 # %% ../nbs/workshop/launch.ipynb #f4a6c821
@@ -135,9 +136,9 @@ def sum_of_squares(batch, form, threads=None):
     """The sum of the squares of all gradients of a batch, whose format is `form`; a float."""
     threads = available() if threads is None else threads
     pieces = max(1, min(64, batch.total >> 14), batch.total >> 20)  # for any number of threads
-    sums, job = (ctypes.c_double * pieces)(), _Job.from_buffer_copy(batch.job)
+    sums, job = array("d", bytes(8 * pieces)), _Job.from_buffer_copy(batch.job)
     job.pieces = job.height = pieces
-    job.pointers, job.scalars = batch.pointers[1].ctypes.data, ctypes.addressof(sums)
+    job.pointers, job.scalars = batch.pointers[1].ctypes.data, sums.buffer_info()[0]
     job.ticket = 0
     _launch(squares(form).task, ctypes.addressof(job), min(threads, pieces))
     return sum(sums)

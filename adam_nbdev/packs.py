@@ -207,15 +207,16 @@ class Pack:
 
     def scalars(self, optimizer, scale):
         """Rows of scalars, one for each group and step count; and what the tensor slots become."""
-        counts, kept = self.counts.tolist(), []
+        counts, bits, kept = self.counts, self.counts.tobytes(), []
         if self.tensor:
-            members = zip(self.groups, (int(n) + 1 for n in counts), self.states, strict=True)
+            steps = (int(count) + 1 for count in counts)
+            members = zip(self.groups, steps, self.states, strict=True)
             self.batch.rows[:] = np.arange(len(counts))
-        elif len(set(counts)) == 1:
+        elif bits == bits[:4] * len(counts):  # all are the same
             members = [(group, int(counts[0]) + 1, {}) for group in self.distinct]
             self.batch.rows[:] = self.group
         else:
-            pairs = self.group << 40 | self.counts.astype(np.int64) + 1
+            pairs = self.group << 40 | counts.astype(np.int64) + 1
             pairs, self.batch.rows[:] = np.unique(pairs, return_inverse=True)
             members = [(self.distinct[x >> 40], int(x & (1 << 40) - 1), {}) for x in pairs]
         rows = []
@@ -228,7 +229,7 @@ class Pack:
             rows.append(row)
             kept.append(list(new.values()))
         if self.stochastic:
-            steps = self.counts.astype(np.uint32) + np.uint32(1)
+            steps = counts.astype(np.uint32) + np.uint32(1)
             steps *= np.uint32(0x85EBCA6B)
             self.batch.keys[:] = self.numbers * np.uint32(0x9E3779B1) + steps
         return rows, kept
