@@ -87,12 +87,13 @@ class Keeper:
         for ours, saved in zip(self.param_groups, given["param_groups"], strict=True):
             merged = {**ours, **{k: v for k, v in saved.items() if k != "params"}}
             self.check_group(merged)
-            keys = self.request(merged).keys
+            request = self.request(merged)
+            keys, slots = request.keys, view(request.rule).slots
             for param, name in zip(ours["params"], saved["params"], strict=True):
                 values = given["state"].get(name, {})
                 for slot, key in keys.items():
                     value = values.get(key)
-                    tensor = view(self.request(merged).rule).slots[slot].per == "tensor"
+                    tensor = slots[slot].per == "tensor"
                     shape = () if tensor else param.shape
                     if value is not None and value.shape != shape:
                         problem = f"loaded state dict has a '{key}' of shape {tuple(value.shape)}"

@@ -180,12 +180,11 @@ _VIEW = "carray({element}_at(pointers[{k}, i] + {size} * at), n)"
 _VISIT = "elements({views}, given, _u32(at), keys[i])"
 
 
-def _task(formats, width, visit, gradient, block=None):
+def _task(formats, width, visit, gradient, given=(), block=None):
     """The source of what a thread does with arrays of these formats, in blocks or in one go."""
-    kinds, fetch, given = [FORMATS[form] for form in formats], ["pass"], ()
+    kinds, fetch = [FORMATS[form] for form in formats], ["pass"]
     if block:
         fetch = [_FETCH.format(bytes=x.size * block, k=k, size=x.size) for k, x in enumerate(kinds)]
-        given = [f"_real(scalars[rows[i], {k}])" for k in range(width)]
     block = block or 1 << 48
     views = [
         _VIEW.format(element=kind.element, k=k, size=kind.size) for k, kind in enumerate(kinds)
@@ -314,7 +313,9 @@ def source(rule, formats=None, decay=""):
     title = f"One step of '{rule.__name__}' ({', '.join(formats)})"
     real = "float64" if formats[0] == "float64" else "float32"
     text = [*_once(seen), "", "", *_loop(seen, formats)]
-    task = _task(formats, len(seen.needed), _VISIT, gradient=1, block=128)
+    width = len(seen.needed)
+    given = [f"_real(scalars[rows[i], {k}])" for k in range(width)]
+    task = _task(formats, width, _VISIT, gradient=1, given=given, block=128)
     return _HEAD.format(title=title, real=real) + "\n".join(text) + task
 
 # %% ../nbs/workshop/kernels.ipynb #99511a22

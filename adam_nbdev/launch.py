@@ -46,15 +46,18 @@ def _pool():
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="adam_nbdev")
 
 
-def _launch(task, job, threads):
+def _launch(task, job, scalars, threads):
+    """Do all pieces of a job, whose table of scalars is an array of doubles."""
+    job.scalars, job.ticket = scalars.buffer_info()[0], 0
+    address, threads = ctypes.addressof(job), min(threads, job.pieces)
     if threads == 1 or os.getpid() != _PROCESS:
-        task.ctypes(job)
+        task.ctypes(address)
     elif parallel := _openmp():
-        parallel(task.address, job, threads, 0)
+        parallel(task.address, address, threads, 0)
     else:
-        others = [_pool().submit(task.ctypes, job) for _ in range(threads - 1)]
+        others = [_pool().submit(task.ctypes, address) for _ in range(threads - 1)]
         try:
-            task.ctypes(job)
+            task.ctypes(address)
         finally:  # an interrupt must not free what the others read
             wait(others)
 
@@ -127,9 +130,8 @@ class Batch:
         """Step all tensors, in place, with these rows of scalars: a list of lists of floats."""
         job, threads = self.job, available() if threads is None else threads
         scalars = array("d", chain.from_iterable(rows))
-        job.pieces = pieces = max(1, min(16 * threads, self.total >> 14))
-        job.scalars, job.height, job.ticket = scalars.buffer_info()[0], len(rows), 0
-        _launch(self.kernel.task, ctypes.addressof(job), min(threads, pieces))
+        job.pieces, job.height = max(1, min(16 * threads, self.total >> 14)), len(rows)
+        _launch(self.kernel.task, job, scalars, threads)
 
 # %% ../nbs/workshop/launch.ipynb #f4a6c821
 def sum_of_squares(batch, form, threads=None):
@@ -138,9 +140,8 @@ def sum_of_squares(batch, form, threads=None):
     pieces = max(1, min(64, batch.total >> 14), batch.total >> 20)  # for any number of threads
     sums, job = array("d", bytes(8 * pieces)), _Job.from_buffer_copy(batch.job)
     job.pieces = job.height = pieces
-    job.pointers, job.scalars = batch.pointers[1].ctypes.data, sums.buffer_info()[0]
-    job.ticket = 0
-    _launch(squares(form).task, ctypes.addressof(job), min(threads, pieces))
+    job.pointers = batch.pointers[1].ctypes.data
+    _launch(squares(form).task, job, sums, threads)
     return sum(sums)
 
 # %% ../nbs/workshop/launch.ipynb #02769e05

@@ -169,10 +169,10 @@ class Stepper(Keeper):
     def _holds(self):
         """Whether all packs hold, and groups, state and who has a gradient are as sorted."""
         asleep, shown = set(map(type, map(GRAD, self._asleep))) <= {type(None)}, self._held["shown"]
-        held = asleep and self._grouped() and (not shown or self._kept())
+        held = asleep and self._grouped() and (not shown or self._undisturbed())
         return held and all(pack.look(shown) for pack in self._packs)
 
-    def _kept(self):
+    def _undisturbed(self):
         """Whether the states of the parameters are those that were sorted."""
         state = self._state.values()
         return len(state) == len(self._states) and all(map(is_, state, self._states))
@@ -230,9 +230,11 @@ class Stepper(Keeper):
 
     def _finite(self, total):
         """Whether gradients of that sum of squares may be stepped; if not, says or counts it."""
+        if total <= torch.finfo(torch.float32).max:  # which any state can hold
+            return True
         params = [p for g in self.param_groups for p in g["params"]]
-        kept = [torch.promote_types(self._dtype(p), torch.float32) for p in params]
-        if total <= min(torch.finfo(dtype).max for dtype in set(kept)):
+        kept = {torch.promote_types(self._dtype(p), torch.float32) for p in params}
+        if total <= min(torch.finfo(dtype).max for dtype in kept):
             return True
         if self._nonfinite == "skip":
             self.skipped += 1

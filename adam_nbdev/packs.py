@@ -105,7 +105,6 @@ class Pack:
     """
 
     def __init__(self, request, formats, members):
-        self.request = request
         self.groups, self.params, self.states = map(list, zip(*members, strict=True))
         self.distributed = any(type(p) not in PLAIN for p in self.params)
         local = [on_process(p) for p in self.params]

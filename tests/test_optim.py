@@ -24,6 +24,14 @@ INFO = {info.optim_cls.__name__: info for info in theirs.optim_db}
 SHAPES = ((3, 4), (5,), (), (2, 3, 2), (1000,))
 
 
+@pytest.fixture(params=[True, False], ids=["kernel", "tensors"])
+def kernel(request, monkeypatch):
+    """Whether parameters take the kernel: with it, and as where Numba is missing."""
+    monkeypatch.setattr(optimizer, "_has_kernel", lambda: request.param)
+    monkeypatch.setattr(optimizer, "_warned", True)
+    return request.param
+
+
 def parameters(dtype=torch.float64, seed=0, shapes=SHAPES):
     rng = torch.Generator().manual_seed(seed)
     made = [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in shapes]
@@ -186,6 +194,7 @@ def test_without_numba_it_still_steps_and_says_so_once(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(params, opt, 2)
+    assert not opt._packs and all(opt.state[param]["step"] == 3 for param in params)
 
 
 # Errors: torch's own
@@ -274,10 +283,7 @@ def wrong_shape(params):
 
 
 @pytest.mark.parametrize("spoil", [wrong_sparse, wrong_shape])
-@pytest.mark.parametrize("kernel", [True, False])
-def test_a_failed_step_leaves_parameters_and_state_as_they_were(spoil, kernel, monkeypatch):
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
+def test_a_failed_step_leaves_parameters_and_state_as_they_were(spoil, kernel):
     params = parameters()
     opt = optim.Adam(params)
     train(params, opt, 3)
@@ -293,11 +299,8 @@ def test_a_failed_step_leaves_parameters_and_state_as_they_were(spoil, kernel, m
     assert str(opt.state_dict()) == str(before[1])
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-def test_a_parameter_that_outgrew_its_state_is_refused(kernel, monkeypatch):
+def test_a_parameter_that_outgrew_its_state_is_refused(kernel):
     """A kernel would write beyond the end of the state."""
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
     params = parameters(shapes=[(3, 4), (3,)])
     opt = optim.Adam(params)
     train(params, opt, 2)
@@ -568,12 +571,9 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize(("name", "options", "edit"), EDITS)
-def test_what_is_edited_by_hand_is_followed_at_once(name, options, edit, kernel, monkeypatch):
+def test_what_is_edited_by_hand_is_followed_at_once(name, options, edit, kernel):
     """Every parameter has a gradient at every step, so that nothing else asks for a new look."""
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
     results = []
     for module in (optim, torch.optim):
         params = parameters(shapes=SHAPES[:3])
@@ -724,11 +724,11 @@ def test_a_step_that_was_interrupted_while_it_sorted_leaves_no_old_packs(monkeyp
     assert opt.state[one]["step"] == 7 == opt._packs[0].counts[0]
 
 
-def interrupted(reading, formats, members):
+def interrupted(request, formats, members):
     """The first pack is made, the second is not."""
     if formats[0] == "bfloat16":
         raise KeyboardInterrupt
-    return packs.Pack(reading, formats, members)
+    return packs.Pack(request, formats, members)
 
 
 def test_a_parameter_that_is_turned_in_its_memory():
@@ -1005,10 +1005,7 @@ def test_a_gradient_scaler_unscales_skips_and_goes_on():
     assert results[0][1] == results[1][1] == 11
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-def test_clipping_within_the_step_is_clip_grad_norm_and_leaves_the_gradients(kernel, monkeypatch):
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
+def test_clipping_within_the_step_is_clip_grad_norm_and_leaves_the_gradients(kernel):
     for bound in (0.5, 1e9):
         (ours, a), (torchs, b) = both("AdamW", ours={"max_norm": bound}, lr=0.1, weight_decay=0.1)
         for step in range(10):
@@ -1059,13 +1056,10 @@ def test_clipping_makes_of_a_nan_what_clip_grad_norm_makes():
     assert results[0][1] == 0 and results[1].isnan().all()
 
 
-@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 2e21])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel, monkeypatch):
+def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel):
     """All is as if the step had not been there: parameters, state, and what comes after."""
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
     results = []
     for spoiled in (True, False):
         params = parameters(torch.float32)
@@ -1085,7 +1079,6 @@ def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel, m
     assert all(torch.equal(kept[key], plain[key]) for key in plain)
 
 
-@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -1099,9 +1092,7 @@ def test_a_gradient_that_is_no_number_is_skipped_on_request(name, bad, kernel, m
         ),
     ],
 )
-def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kernel, monkeypatch):
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
+def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kernel):
     params = parameters(torch.float32)
     opt = optim.Adam(params, nonfinite="raise", max_norm=1.0)
     train(params, opt, 3)
@@ -1115,12 +1106,9 @@ def test_a_gradient_that_is_no_number_is_an_error_on_request(bad, message, kerne
     assert copy.deepcopy(opt)._nonfinite == "raise"
 
 
-@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_first_step_that_is_skipped_leaves_no_state(name, kernel, monkeypatch):
+def test_a_first_step_that_is_skipped_leaves_no_state(name, kernel):
     """A buffer of zeros would be taken for that of a step; SGD dampens from the second on."""
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
     options = {"momentum": 0.9, "dampening": 0.5} if name == "SGD" else {}
     results = []
     for spoiled in (True, False):
@@ -1136,12 +1124,9 @@ def test_a_first_step_that_is_skipped_leaves_no_state(name, kernel, monkeypatch)
     assert all(map(torch.equal, *results))
 
 
-@pytest.mark.parametrize("kernel", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_gradient_that_is_large_and_finite_is_stepped(dtype, kernel, monkeypatch):
+def test_a_gradient_that_is_large_and_finite_is_stepped(dtype, kernel):
     """In half precision its norm is none; in double its square is none in single."""
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
     size = 1e25 if dtype == torch.float64 else 1000.0
     param = torch.nn.Parameter(torch.zeros(10_000, dtype=dtype))
     opt = optim.SGD([param], lr=1.0, nonfinite="raise", max_norm=100.0)
@@ -1153,10 +1138,7 @@ def test_a_gradient_that_is_large_and_finite_is_stepped(dtype, kernel, monkeypat
         opt.step()
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-def test_a_single_number_whose_square_is_none(kernel, monkeypatch):
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
+def test_a_single_number_whose_square_is_none(kernel):
     param = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     opt = optim.SGD([param], nonfinite="skip", max_norm=1.0)
     param.grad = torch.full_like(param, 1e200)
@@ -1371,10 +1353,7 @@ def shrinking(param, grad, product: Slot(start=1.0, per="tensor"), step, lr=0.1,
     return param - update, product
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-def test_a_tensor_slot_is_passed_over_with_its_parameter_and_saved(kernel, monkeypatch):
-    monkeypatch.setattr(optimizer, "_has_kernel", lambda: kernel)
-    monkeypatch.setattr(optimizer, "_warned", True)
+def test_a_tensor_slot_is_passed_over_with_its_parameter_and_saved(kernel):
     params = parameters(shapes=[(3,), (2, 2)])
     start = [p.detach().clone() for p in params]
     make = Optimizer.from_rule(shrinking)
