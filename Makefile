@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 STAMPS := .venv/stamps
 NOTEBOOKS := $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
-MODULES := $(filter-out adam_nbdev/_modidx.py,$(wildcard adam_nbdev/*.py))
+MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.py'))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 
 from adam_nbdev import __version__, kernels, optim
-from adam_nbdev.adam import adam
-from adam_nbdev.arrays import start
-from adam_nbdev.catalogue import RULES
-from adam_nbdev.launch import Batch, step_inplace
-from adam_nbdev.optimizer import Optimizer
-from adam_nbdev.rule import view
+from adam_nbdev.kernels.cpu import Batch, step_inplace
+from adam_nbdev.language.rule import parse
+from adam_nbdev.optim.optimizer import Optimizer
+from adam_nbdev.readers.arrays import start
+from adam_nbdev.rules import RULES, adam
 
 RESULT = Path(__file__).resolve().parent / "bench.json"
 
@@ -221,7 +220,7 @@ def arrays(size=1_000_000):
 def ahead(size=32_000_000):
     """The time of a kernel that asks for memory ahead of time, and of one that does not."""
     param, grad = torch.randn(2, size)
-    numbers = {**view(adam).defaults, "step": 1, "lr": 1e-6, "_scale": 1, "_decay": 0}
+    numbers = {**parse(adam).defaults, "step": 1, "lr": 1e-6, "_scale": 1, "_decay": 0}
     methods = {}
     for form in ("float32", "bfloat16, stochastic"):
         dtype = getattr(torch, form.split(",")[0])

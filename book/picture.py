@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from adam_nbdev.catalogue import RULES
-from adam_nbdev.figures import book_style
-from adam_nbdev.objectives import quadratic
-from adam_nbdev.plots import plot_paths
-from adam_nbdev.trajectory import trajectory
+from adam_nbdev.lab.figures import book_style
+from adam_nbdev.lab.objectives import quadratic
+from adam_nbdev.lab.plots import plot_paths
+from adam_nbdev.lab.trajectory import trajectory
+from adam_nbdev.rules import RULES
 
 PICTURE = Path(__file__).parent / "static" / "valley.svg"
 LEARNING_RATES = {"gradient_descent": 0.035, "momentum": 0.02, "adagrad": 0.4}

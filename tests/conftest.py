@@ -1,4 +1,4 @@
-"""What every test needs: the folder of shared cases on the path, and one hypothesis profile."""
+"""What every test needs: the harness on the path, and one hypothesis profile."""
 
 import os
 import sys

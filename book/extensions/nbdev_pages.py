@@ -29,7 +29,7 @@ TAGS = {
 }
 MODULES = "<!-- modules -->"
 LINK = "{{py:obj}}`{1} <adam_nbdev.{0}.{1}>`"
-DEFINITION = re.compile(r"^# %% (\S+)\.ipynb #(\S+)$")
+DEFINITION = re.compile(r"^# %% (?:\.\./)*(\S+)\.ipynb #(\S+)$")
 
 
 def directives(source):
@@ -71,7 +71,7 @@ def read_page(app, docname, source):
         source[0] = source[0].replace(MODULES, api(Path(app.srcdir)))
         return
     notebook, cells = json.loads(source[0]), []
-    module = re.search(r'"#\| default_exp (\w+)', source[0])
+    module = re.search(r'"#\| default_exp ([\w.]+)', source[0])
     for cell in notebook["cells"]:
         targets = []
         if cell["cell_type"] == "code":
@@ -107,7 +107,7 @@ def api(root):
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     pages = [root / f"{c['file']}.ipynb" for part in toc["parts"] for c in part["chapters"]]
     texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
-    modules = [m for text in texts for m in re.findall(r'"#\| default_exp (\w+)', text)]
+    modules = [m for text in texts for m in re.findall(r'"#\| default_exp ([\w.]+)', text)]
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: adam_nbdev.{0}\n   :members:\n```\n"
     return "\n".join(section.format(module) for module in modules)
 
@@ -158,7 +158,7 @@ def linkcode_resolve(domain, info):
     if place is None:
         return None
     page, cell = place
-    return f"../../{page.removeprefix('../')}.html#cell-{cell}"
+    return f"../../{page}.html#cell-{cell}"
 
 
 def setup(app):

@@ -1,0 +1,37 @@
+"""Every rule of the book by its name, in the order in which the book meets them"""
+
+# Written by `make export` from the table of contents. DO NOT EDIT!
+from ._momentum import gradient_descent, momentum, nesterov
+from ._adagrad import adagrad
+from ._rmsprop import rprop, rmsprop, rmsprop_centred, rmsprop_momentum, rmsprop_centred_momentum, rmsprop_corrected
+from ._adam import adam
+from ._bias import adam_uncorrected
+from ._parents import laprop
+from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
+from ._weight_decay import adamw
+
+#: Every rule of the book by its name.
+RULES = {
+    rule.__name__: rule
+    for rule in (
+        gradient_descent,
+        momentum,
+        nesterov,
+        adagrad,
+        rprop,
+        rmsprop,
+        rmsprop_centred,
+        rmsprop_momentum,
+        rmsprop_centred_momentum,
+        rmsprop_corrected,
+        adam,
+        adam_uncorrected,
+        laprop,
+        amsgrad,
+        amsgrad_corrected,
+        amsgrad_torch,
+        adopt,
+        adamw,
+    )
+}
+__all__ = ["RULES", *RULES]

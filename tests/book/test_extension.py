@@ -1,0 +1,72 @@
+"""The book's own extension, on single cells."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from sphinx.errors import ExtensionError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book/extensions"))
+
+from nbdev_pages import definitions, inline, linkcode_resolve, translate
+
+
+def cell(*lines):
+    return {"id": "abc", "metadata": {}, "source": [f"{line}\n" for line in lines]}
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        ("#| hide", "remove-cell"),
+        ("#| default_exp adam", "remove-cell"),
+        ("#| include: false", "remove-cell"),
+        ("#| echo: false", "remove-input"),
+        ("#| code-fold: true", "hide-input"),
+        ("#| eval: false", "skip-execution"),
+        ("#| export", "exported"),
+    ],
+)
+def test_a_directive_becomes_a_tag_and_leaves_the_page(line, tag):
+    translated = cell(line, "x = 1")
+    targets = translate(translated)
+    assert translated["metadata"]["tags"] == [tag] and translated["source"] == "x = 1\n"
+    assert targets == (["cell-abc"] if tag == "exported" else [])
+
+
+def test_a_figure_gets_its_name_caption_and_alternative_text():
+    figure = cell("#| label: fig-x", "#| fig-cap: See this.", "#| fig-alt: A line.", "plot()")
+    assert translate(figure) == []
+    assert figure["metadata"]["mystnb"] == {
+        "image": {"alt": "A line."},
+        "figure": {"caption": "See this.", "name": "fig-x"},
+    }
+    assert translate(cell("#| label: eq-x", "formula(adam)")) == ["eq-x"]
+    quoted = cell('#| fig-cap: "Left: one. Right: two."', "plot()")
+    translate(quoted)
+    assert quoted["metadata"]["mystnb"]["figure"] == {"caption": "Left: one. Right: two."}
+
+
+@pytest.mark.parametrize("line", ["#| exprot", "#| code-fold: maybe", "#| fig-cap:"])
+def test_an_unknown_directive_is_an_error(line):
+    with pytest.raises(ExtensionError, match="unknown directive"):
+        translate(cell(line))
+
+
+def test_a_figure_takes_the_ink_of_the_page_and_keeps_its_ids_to_itself():
+    svg = '<?xml version="1.0"?><svg width="72pt" height="36pt" viewBox="0 0 72 36">'
+    svg += '<g id="a" style="stroke: #1a1a1a"/><use xlink:href="#a"/><g clip-path="url(#a)"/></svg>'
+    shown = inline(svg, 'a "b" <c>', "fig0")
+    assert shown.startswith('<svg class="figure" role="img" aria-label="a &quot;b&quot; &lt;c>"')
+    assert 'id="fig0-a"' in shown and 'href="#fig0-a"' in shown and "url(#fig0-a)" in shown
+    assert "currentColor" in shown and "#1a1a1a" not in shown and 'style="width:96px"' in shown
+    assert 'height="36pt"' not in shown
+
+
+def test_an_api_entry_leads_to_its_cell():
+    page, cell_id = definitions("adam_nbdev.rules._adam")["adam"]
+    link = linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "adam"})
+    assert link == f"../../nbs/adam/adam.html#cell-{cell_id}" and page == "../nbs/adam/adam"
+    assert (
+        linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "nothing"}) is None
+    )

@@ -1,0 +1,164 @@
+"""The built book in a real browser: every page, light and dark, wide and narrow."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+PAGES = Path(__file__).resolve().parents[2] / "_build/html"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+pytestmark = pytest.mark.slow
+
+FAULTS = """() => {
+  const faults = [], text = document.querySelector("article")?.innerText ?? document.body.innerText;
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > width)
+    faults.push(`scrolls sideways: ${document.documentElement.scrollWidth} > ${width}`);
+  if (/^#\\|/m.test(text)) faults.push("shows a directive line #|");
+  for (const e of document.querySelectorAll("mjx-merror"))
+    faults.push("broken mathematics: " + e.innerText);
+  for (const e of document.querySelectorAll("article p, article td, article li"))
+    if (/\\$[^$]*\\\\[a-z]/.test(e.innerText))
+      faults.push("mathematics left as source: " + e.textContent);
+  const typeset = e => e.querySelector("mjx-container");
+  const math = [...document.querySelectorAll(".math")].filter(e => !typeset(e));
+  if (math.length) faults.push("mathematics not typeset: " + math[0].innerText);
+  for (const e of document.querySelectorAll(".in-the-library code"))
+    if (!e.closest("a")) faults.push("no API entry for " + e.innerText);
+  for (const e of document.querySelectorAll("article img"))
+    if (!e.alt) faults.push("an image without alternative text: " + e.src);
+  for (const e of document.querySelectorAll("article svg.figure"))
+    if (!e.getAttribute("aria-label")) faults.push("a figure without alternative text");
+  const ids = [...document.querySelectorAll("svg.figure [id]")].map(e => e.id);
+  if (new Set(ids).size < ids.length) faults.push("figures share an id");
+  return faults;
+}"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def served(request):
+    """Serve a folder on this machine; the address."""
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        request.addfinalizer(server.server_close)
+        request.addfinalizer(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        message = "Chromium is missing: install it (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def barriers(page):
+    """What axe-core finds that would keep a reader out: WCAG A and AA, and landmarks."""
+    rules = {name: {"enabled": True} for name in ("label-content-name-mismatch", "region")}
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "rules": rules}
+    found = (
+        Axe()
+        .run(page, options={"resultTypes": ["violations"], "preload": False, **options})
+        .response
+    )
+    return [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+def faults(browser, address, names, scheme, width):
+    """What is wrong with some pages: a list of sentences."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    found, now = [], ""
+
+    def note(fault):
+        found.append(f"{now}: {fault}")
+
+    def console(message):
+        if message.type in ("error", "warning"):
+            note(f"console {message.type}: {message.text}")
+
+    def request(asked):
+        if not asked.url.startswith((address, "data:", "blob:")):
+            note(f"asks another host: {asked.url}")
+
+    def failed(asked):
+        if asked.failure != "net::ERR_ABORTED":  # what was under way when we left the page
+            note(f"request failed: {asked.url}")
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: note(f"error: {error}"))
+    page.on("request", request)
+    page.on("requestfailed", failed)
+    page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
+    for now in names:
+        page.goto(f"{address}/{now}", wait_until="load")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        for fault in page.evaluate(FAULTS) + barriers(page):
+            note(fault)
+    page.close()
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_every_page_is_whole(browser, served, scheme, width):
+    assert (PAGES / "index.html").exists(), "there is no book: run `make book` first"
+    names = sorted(str(p.relative_to(PAGES)) for p in PAGES.rglob("nbs/**/*.html"))
+    assert len(names) >= 20
+    found = faults(browser, served(PAGES), names, scheme, width)
+    assert not found, "\n".join(found)
+
+
+BROKEN = {
+    "an external script": "<script src='http://127.0.0.2:9/x.js'></script>",
+    "a missing file": "<img src='nowhere.png' alt='x'>",
+    "an error": "<script>throw new Error('x')</script>",
+    "a complaint": "<script>console.warn('x')</script>",
+    "no alternative text": "<article><svg class='figure'></svg></article>",
+    "no label": "<input type='text'>",
+    "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
+    "outside a landmark": "<p>alone</p>",
+    "another name": "<main><button aria-label='Go'>Search</button></main>",
+    "no API entry": "<div class='in-the-library'><code>adam</code></div>",
+    "raw mathematics": "<span class='math'>\\(x\\)</span>",
+    "mathematics left as source": "<article><p>$\\hat{m}$ is the first</p></article>",
+    "a directive": "<article><pre>#| export</pre></article>",
+    "a page too wide": "<div style='width:3000px'>x</div>",
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_page_is_found_out(browser, served, tmp_path, fault):
+    whole = "<!doctype html><html lang='en'><title>x</title><link rel='icon' href='data:,'>"
+    whole += "<main><p>well</p></main>"
+    (tmp_path / "broken.html").write_text(whole + BROKEN[fault])
+    (tmp_path / "whole.html").write_text(whole)
+    address = served(tmp_path)
+    assert faults(browser, address, ["whole.html"], "light", 1280) == []
+    assert faults(browser, address, ["broken.html"], "light", 1280)
