@@ -115,7 +115,7 @@ def parse(function):
     Raises
     ------
     TypeError
-        If it breaks the convention; the sentence says where and how to mend it.
+        If it breaks the convention; the message says where and how to mend it.
     """
     if not isinstance(function, FunctionType):
         check(function)
