@@ -275,7 +275,8 @@ class TensorBucket:
         param, grad, state = member.param, member.param.grad, member.state
         of_grad = grad is not None and (grad.shape, grad.layout, grad.device, placement(grad))
         shapes = [getattr(state.get(key), "shape", None) for key in member.binding.keys.values()]
-        return param.shape, param.dtype, param.device, param.is_inference(), shapes, of_grad
+        foreign = param.is_inference() and not torch.is_inference_mode_enabled()
+        return param.shape, param.dtype, param.device, foreign, shapes, of_grad
 
     def is_current(self, shown=True):
         """Whether parameters, gradients and state still are as sorted."""
@@ -323,7 +324,7 @@ def step_on_tensors(member, step, chosen, given):
     grad = on_process(grad)
     grad = grad.to_dense() if grad.layout is not torch.strided else grad
     names = [name for name in inspect.signature(prelude).parameters if name in given]
-    wide = [widen(as_real(x)) for x in (local, grad)]
+    wide = [widen(as_real(x)) for x in (local, grad.resolve_conj())]
     wide = prelude(*wide, **{name: given[name] for name in names})
     slots = {}
     for name, slot in binding.slots.items():

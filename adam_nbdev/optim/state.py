@@ -122,16 +122,17 @@ def _fits(self, value, param):
 def formats(self, binding, param):
     """The formats of a parameter, its gradient and its element slots.
 
-    None if a slot that is there is no plain tensor in memory like the parameter.
+    None if a slot that is there, and is to stay, is not a plain tensor like the parameter.
     """
     state, local = self.values.get(param, {}), on_process(param)
     element = [binding.keys[n] for n, slot in binding.slots.items() if slot.per == "element"]
-    for value in (state[key] for key in element if state.get(key) is not None):
+    kept = [state[key] for key in element if state.get(key) is not None]
+    for value in (value for value in kept if self._fits(value, param)):
         plain = is_plain(on_process(value)) and placement(value) == placement(param)
         if not plain or on_process(value).stride() != local.stride():
             return None
-    kept = FORMAT_OF[self.dtype_of(param)]
-    formats = [FORMAT_OF[param.dtype]] * 2 + [kept] * len(element)
+    form = FORMAT_OF[self.dtype_of(param)]
+    formats = [FORMAT_OF[param.dtype]] * 2 + [form] * len(element)
     random = [self.stochastic, False] + [self.random] * len(element)
     return tuple(
         f"{form}, stochastic" if chance and form == "bfloat16" else form
