@@ -15,6 +15,7 @@ import numpy as np
 
 from ..extras import require
 from ..kernels.cpu import Batch
+from ..language.prelude import PRELUDES
 
 torch = require("torch")
 
@@ -115,10 +116,10 @@ class Pack:
         self.where = [p.data_ptr() for p in local]
         sizes = [as_real(p).numel() for p in local]
         self.single = any(p.numel() == 1 for p in local)
-        self.batch = Batch(request.rule, formats, sizes, request.decay)
+        self.batch = Batch(request.rule, formats, sizes, PRELUDES[request.decay])
         self.form, self.stochastic = formats[1], any("stochastic" in f for f in formats)
-        self.slots = [request.keys[name] for name in self.batch.plan.arrays[2:]]
-        self.tensor = [request.keys[name] for name in self.batch.plan.tensor]
+        self.slots = [request.keys[name] for name in self.batch.lowered.arrays[2:]]
+        self.tensor = [request.keys[name] for name in self.batch.lowered.tensor_slots]
         self.batch.pointers[0] = self.where
         self.memory = [on_process(state[key]) for key in self.slots for state in self.states]
         self.found = list(map(torch.Tensor.data_ptr, self.memory))
@@ -221,10 +222,11 @@ class Pack:
         rows = []
         for group, step, state in members:
             numbers = optimizer.numbers(group, step)
-            for name, key in zip(self.batch.plan.tensor, self.tensor, strict=True):
+            for name, key in zip(self.batch.lowered.tensor_slots, self.tensor, strict=True):
                 numbers[name] = float(state[key])
-            numbers["_scale"] *= scale
-            row, new = self.batch.scalars({**numbers, "step": step})
+            before = {"scale": numbers["_scale"] * scale, "weight_decay": numbers["_decay"]}
+            before |= {"lr": numbers.get("lr")}
+            row, new = self.batch.scalars({**numbers, "step": step}, before)
             rows.append(row)
             kept.append(list(new.values()))
         if self.stochastic:

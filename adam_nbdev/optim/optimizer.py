@@ -13,8 +13,8 @@ from operator import is_
 
 from ..extras import EXTRAS, require
 from ..kernels.cpu import sum_of_squares
-from ..kernels.numba_printer import BEFORE
-from ..language.rule import parse
+from ..language.prelude import PRELUDES
+from ..language.rule import parse, parse_prelude
 from adam_nbdev.optim.buckets import (
     GRAD,
     PLAIN,
@@ -342,13 +342,16 @@ class Stepper(Keeper):
         grad = on_process(grad)
         grad = grad.to_dense() if grad.layout is not torch.strided else grad
         numbers["_scale"] *= scale
-        kept = {n: numbers.pop(n) for n in ("_scale", "_decay")}
-        before = BEFORE[request.decay]({**numbers, **kept, "param": local, "grad": grad})
+        before = {"scale": numbers.pop("_scale"), "weight_decay": numbers.pop("_decay")}
+        before |= {"lr": numbers.get("lr")}
+        prelude = PRELUDES[request.decay]
+        before = {name: before[name] for name in parse_prelude(prelude).scalars}
+        before = prelude(local, grad, **before)
         slots = {}
         for name, slot in rule.slots.items():
             value = on_process(state[keys[name]])
             slots[name] = float(value) if slot.per == "tensor" else as_real(value)
-        given = as_real(before.get("param", local)), as_real(before["grad"])
+        given = tuple(map(as_real, before))
         new, slots = advance(request.rule, *given, slots, step, **numbers)
         for name, value in slots.items():
             if isinstance(value, float):
