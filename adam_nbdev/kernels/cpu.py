@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .numba_printer import fuse, plan, squares
+from .cache import fuse, squares
+from .lower import lower
 from ..language.rule import parse
 from ..readers.arrays import as_double, check_fit
 from ..readers.trace import Float
@@ -45,10 +46,19 @@ def _openmp():
 def _pool():
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="adam_nbdev")
 
+# %% ../../nbs/workshop/kernels/cpu.ipynb #a60d8c3f
+class _Job(ctypes.Structure):
+    """What a task is given: how much there is, where the tables are, and which piece is next."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in "total pieces tensors pointers offsets rows scalars height keys next".split()
+    ]
+
 
 def _launch(task, job, scalars, threads):
     """Do all pieces of a job, whose table of scalars is an array of doubles."""
-    job.scalars, job.ticket = scalars.buffer_info()[0], 0
+    job.scalars, job.next = scalars.buffer_info()[0], 0
     address, threads = ctypes.addressof(job), min(threads, job.pieces)
     if threads == 1 or os.getpid() != _PROCESS:
         task.ctypes(address)
@@ -68,41 +78,36 @@ def available():
         return sys.modules["torch"].get_num_threads()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-
-class _Job(ctypes.Structure):
-    """What a task is given: how much there is, where the tables are, and the next ticket."""
-
-    _fields_ = [
-        (name, ctypes.c_int64)
-        for name in "total pieces tensors pointers offsets rows scalars height keys ticket".split()
-    ]
-
-
+# %% ../../nbs/workshop/kernels/cpu.ipynb #5bd07ca6
 class Batch:
     """The tables of a job: tensors of one combination of formats, stepped together.
 
     Parameters
     ----------
-    rule, formats, decay
+    rule, formats, prelude
         As for `source`.
     sizes : sequence of int
         The number of elements of each tensor.
 
     Attributes
     ----------
-    The caller fills these in, in place.
-
+    lowered : Lowered
+        What the kernel reads, computes and writes.
     pointers : array of int64, (arrays, tensors)
-        Addresses; a tensor whose gradient has the address 0 is left out.
+        Addresses, to be filled in, in place; a tensor whose gradient has the address 0 is left out.
     rows : array of int64, (tensors,)
-        For each tensor, which row of scalars it takes.
+        For each tensor, which row of scalars it takes; to be filled in.
     keys : array of uint32, (tensors,)
-        For each tensor, the key of its random numbers in this step.
+        For each tensor, the key of its random numbers in this step; to be filled in.
+    offsets : array of int64, (tensors + 1,)
+        How many elements come before each tensor, and how many there are.
+    total : int
+        How many elements there are.
     """
 
-    def __init__(self, rule, formats, sizes, decay=""):
-        self.plan = plan(rule, decay)
-        self.kernel = fuse(rule, tuple(formats), decay)
+    def __init__(self, rule, formats, sizes, prelude=None):
+        self.lowered = lower(rule, formats, prelude)
+        self.kernel = fuse(rule, tuple(formats), prelude)
         self.offsets = np.array([0, *accumulate(sizes)], np.int64)
         self.pointers = np.zeros((len(formats), len(sizes)), np.int64)
         self.rows = np.zeros(len(sizes), np.int64)
@@ -112,19 +117,32 @@ class Batch:
         addresses = {name: table.ctypes.data for name, table in tables.items()}
         self.job = _Job(total=self.total, tensors=len(sizes), **addresses)
 
-    def scalars(self, numbers):
-        """A row of scalars, and the new tensor slots by name.
+    def scalars(self, numbers, prelude=None):
+        """A row of scalars for the loop, and the new tensor slots.
 
-        `numbers` gives `step`, the tensor slots, the hyperparameters, `_scale`, by which the
-        gradient is multiplied, and `_decay`, the weight decay.
+        Parameters
+        ----------
+        numbers : dict
+            By the rule's names, `step`, the tensor slots and the hyperparameters.
+        prelude : dict, optional
+            By the prelude's names, its scalars.
+
+        Returns
+        -------
+        row : list of float
+        slots : dict of str to float
+            The new value of each tensor slot.
         """
-        given = [float(numbers[name]) for name in self.plan.given]
+        lowered, prelude = self.lowered, prelude or {}
+        own = {unique: prelude[name] for name, unique in lowered.prelude.items()}
+        given = [float(own[n] if n in own else numbers[n]) for n in lowered.inputs]
         try:
-            row, kept = self.kernel.scalars(*given)
+            row, slots = self.kernel.scalars(*given)
             row = list(map(float, row))
         except (ArithmeticError, TypeError):  # a division by zero, say, gives a value in IEEE 754
-            row, kept = self.kernel.scalars(*map(Float, given))
-        return row, dict(zip(self.plan.tensor, map(float, kept), strict=True))
+            row, slots = self.kernel.scalars(*map(Float, given))
+            row = list(map(float, row))
+        return row, dict(zip(lowered.tensor_slots, map(float, slots), strict=True))
 
     def run(self, rows, threads=None):
         """Step all tensors, in place, with these rows of scalars: a list of lists of floats."""
@@ -145,9 +163,6 @@ def sum_of_squares(batch, form, threads=None):
     return sum(sums)
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #02769e05
-_NUMPY = {"f2": "float16", "f4": "float32", "f8": "float64"}
-
-
 def step_inplace(rule, params, grads, states, step, threads=None, **hyperparameters):
     """One step of a rule on NumPy arrays, in place, by its kernel.
 
@@ -176,39 +191,48 @@ def step_inplace(rule, params, grads, states, step, threads=None, **hyperparamet
     """
     if isinstance(params, np.ndarray):
         params, grads, states = [params], [grads], [states]
-    spec, arrays = parse(rule), plan(rule).arrays
-    chosen = spec.hyperparameters(step, hyperparameters)
-    chosen = {name: as_double(name, value) for name, value in chosen.items()}
-    batches, planned, spans = {}, [], []
-    for param, grad, state in zip(params, grads, states, strict=True):
-        check_fit(spec, param, grad, state, step)
-        members = [param, grad, *(state[name] for name in arrays[2:])]
-        formats = tuple(_format(name, x) for name, x in zip(arrays, members, strict=True))
-        where = [x.ctypes.data for x in members]
-        ends = [start + x.nbytes for start, x in zip(where, members, strict=True)]
-        spans += zip(where, ends, (name != "grad" for name in arrays), strict=True)
-        batches.setdefault(formats, []).append((param.size, where, state))
-    _check_apart(spans)
-    for formats, members in batches.items():
-        sizes, where, owners = map(list, zip(*members, strict=True))
-        batch = Batch(rule, formats, sizes)
-        batch.pointers[:] = list(zip(*where, strict=True))
-        if batch.plan.tensor:
-            batch.rows[:] = np.arange(len(owners))
-        else:
-            owners = owners[:1]  # all take the same row
-        numbers = {**chosen, "step": step, "_scale": 1, "_decay": 0}
+    chosen = parse(rule).hyperparameters(step, hyperparameters)
+    numbers = {name: as_double(name, value) for name, value in chosen.items()} | {"step": step}
+    planned = []
+    for batch, owners in _batches(rule, params, grads, states, step):
         rows = [batch.scalars({**state, **numbers}) for state in owners]
         planned.append((batch, rows, owners))
     for batch, rows, owners in planned:
         batch.run([row for row, _ in rows], threads)
-        for (_, kept), state in zip(rows, owners, strict=True):
-            state.update(kept)
+        for (_, slots), state in zip(rows, owners, strict=True):
+            state.update(slots)
+
+# %% ../../nbs/workshop/kernels/cpu.ipynb #c07e94b1
+def _batches(rule, params, grads, states, step):
+    """Checked arrays as batches, and for each batch the states that give its rows of scalars."""
+    spec, arrays = parse(rule), lower(rule).arrays
+    alike, spans = {}, []
+    for param, grad, state in zip(params, grads, states, strict=True):
+        check_fit(spec, param, grad, state, step)
+        members = [param, grad, *(state[name] for name in arrays[2:])]
+        formats = tuple(_format(name, x) for name, x in zip(arrays, members, strict=True))
+        addresses = [x.ctypes.data for x in members]
+        ends = [first + x.nbytes for first, x in zip(addresses, members, strict=True)]
+        spans += zip(addresses, ends, (name != "grad" for name in arrays), strict=True)
+        alike.setdefault(formats, []).append((param.size, addresses, state))
+    _check_apart(spans)
+    for formats, found in alike.items():
+        sizes, addresses, owners = map(list, zip(*found, strict=True))
+        batch = Batch(rule, formats, sizes)
+        batch.pointers[:] = list(zip(*addresses, strict=True))
+        if batch.lowered.tensor_slots:
+            batch.rows[:] = np.arange(len(owners))
+        else:
+            owners = owners[:1]  # all take the same row
+        yield batch, owners
+
+# %% ../../nbs/workshop/kernels/cpu.ipynb #2e5fa8d3
+_NUMPY = {"f2": "float16", "f4": "float32", "f8": "float64"}
 
 
 def _check_apart(spans):
     """Raise an error if something is written where something else is read or written."""
-    last = written = 0  # where what came so far ends, and what of it is written to
+    last = written = 0  # where all arrays so far end, and where those that are written to do
     for first, end, writes in sorted(spans):
         if first < (last if writes else written):
             raise ValueError("two of the arrays share memory; pass copies of them")

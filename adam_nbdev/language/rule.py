@@ -14,7 +14,12 @@ from types import CodeType, FunctionType
 from typing import NamedTuple
 
 from adam_nbdev.language.convention import (
-    calls_rule, check, check_prelude, is_rule, namespace, targets,
+    calls_rule,
+    check,
+    check_prelude,
+    is_rule,
+    namespace,
+    targets,
 )
 
 # %% ../../nbs/workshop/language/rule.ipynb #bb71200d
