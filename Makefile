@@ -32,7 +32,7 @@ pages: ## the built pages, in a real browser
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
 check: in-step lint $(STAMPS)/wheel ## the desk's quick round: generated files, lint, unit tests
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not long"
 
 lint: $(STAMPS)/environment
 	@echo "== lint"

@@ -105,7 +105,8 @@ def test_every_module_imports_with_the_core_alone(empty, tmp_path):
 
 def test_the_torch_example_of_the_readme_runs(tmp_path):
     (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    done = run(sys.executable, block + "\nassert optimizer._packs\n", tmp_path)
+    check = 'assert {row.backend for row in optimizer.explain_backend()} == {"kernel"}'
+    done = run(sys.executable, f"{block}\n{check}\n", tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -6,6 +6,7 @@ that fails leaves its traceback there instead. The tests import the model, the d
 optimizers from here, for the run of a single process.
 """
 
+import collections
 import datetime
 import faulthandler
 import os
@@ -20,7 +21,6 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from adam_nbdev import optim
-from adam_nbdev.optim import optimizer as optimizers
 
 #: Class and options; `max_norm` is ours alone.
 RECIPES = {
@@ -79,13 +79,18 @@ def state(opt):
     ]
 
 
+def backends(opt):
+    """The backend of every parameter."""
+    return [row.backend for row in opt.explain_backend()]
+
+
 def facts(opt):
     """How many parameters take the kernel, and whether the state is spread as they are."""
     params = [p for group in opt.param_groups for p in group["params"]]
     slots = [(p, x) for p in params for key, x in opt.state[p].items() if key != "step"]
     return {
-        "kernel": sum(len(pack.params) for pack in opt._packs),
-        "others": len(opt._others),
+        "kernel": backends(opt).count("kernel"),
+        "others": backends(opt).count("tensors"),
         "slots": len(slots),
         "alike": all(
             type(x) is type(p)
@@ -141,7 +146,7 @@ def ddp_views(rank, size, folder):
     net = torch.nn.parallel.DistributedDataParallel(net, gradient_as_bucket_view=True)
     opt = optimizer(net, "clipped")
     train(net, opt, batches(torch.float32), part(rank, size))
-    return weights(net), len(opt._others)
+    return weights(net), backends(opt).count("tensors")
 
 
 def zero(rank, size, folder):
@@ -157,25 +162,21 @@ def zero(rank, size, folder):
     return weights(net), [len(opt.optim.state), type(opt.optim).__module__]
 
 
-def fsdp(rank, size, folder, recipes=RECIPES):
+def fsdp(rank, size, folder, recipes=RECIPES, **more):
     """Each process has its part of the batch, of the parameters and of their state."""
     found = {}
     for recipe in recipes:
         net = sharded(model())
-        opt = optimizer(net, recipe)
+        opt = optimizer(net, recipe, **more)
         train(net, opt, batches(), part(rank, size))
         found[recipe] = weights(net), facts(opt)
     return found
 
 
 def fsdp_no_kernel(rank, size, folder):
-    """The same, as where Numba is missing."""
-    optimizers._warned = True  # that it is slow
-    compiled, optimizers._has_kernel = optimizers._has_kernel, lambda: False
-    try:
-        return fsdp(rank, size, folder, [r for r in RECIPES if r != "bfloat16 state"])
-    finally:
-        optimizers._has_kernel = compiled
+    """The same, without the kernel."""
+    recipes = [r for r in RECIPES if r != "bfloat16 state"]
+    return fsdp(rank, size, folder, recipes, backend="tensors")
 
 
 def fsdp_same(rank, size, folder):
@@ -192,7 +193,8 @@ def fsdp_ignored(rank, size, folder):
     sharded(net, ignored_params={net[2].weight})
     opt = optimizer(net, "clipped")
     train(net, opt, batches())
-    return weights(net), [len(pack.params) for pack in opt._packs]
+    members = collections.Counter(row.launch for row in opt.explain_backend())
+    return weights(net), list(members.values())
 
 
 def fsdp_nan(rank, size, folder):

@@ -28,7 +28,7 @@ def steps(param, opt, first, last):
     for step in range(first, last):
         param.grad = grad(step)
         opt.step()
-        assert len(opt._packs) == 1 and not opt._others
+        assert [(row.backend, row.launch) for row in opt.explain_backend()] == [("kernel", 0)]
 
 def alone(seed=0, last=6):
     param = start(seed)

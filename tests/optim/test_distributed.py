@@ -175,8 +175,8 @@ def test_sharded_with_the_same_data_has_the_bits_of_a_single_process(two):
 
 
 def test_clipping_counts_sharded_and_other_parameters_together(two):
-    for one, packs in two("fsdp_ignored"):
-        assert sorted(packs) == [1, 3]
+    for one, launches in two("fsdp_ignored"):
+        assert sorted(launches) == [1, 3]
         assert far(one, single("clipped")) < 1e-12
 
 
