@@ -3,7 +3,7 @@
 from .classes import CLASSES, SGD, Adagrad, Adam, AdamW, RMSprop, class_of
 from .optimizer import Optimizer
 
-__all__ = ["CLASSES", "Optimizer", *CLASSES]
+__all__ = ["CLASSES", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "class_of"]
 
 
 def __getattr__(name):

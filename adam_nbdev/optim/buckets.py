@@ -12,13 +12,13 @@ from operator import eq, is_
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from ..language.prelude import PRELUDES
-from .guard import squares_of
-from .tensors import BYTES, DTYPE, GRAD, PLAIN, as_real, on_process, placement
 
 from ..extras import patch_to, require
 from ..kernels.cpu import Batch, sum_of_squares
+from ..language.prelude import PRELUDES
+from .guard import squares_of
 from .state import Binding
+from .tensors import BYTES, DTYPE, GRAD, PLAIN, as_real, on_process, placement
 from ..readers.arrays import advance, widen
 
 torch = require("torch")

@@ -8,9 +8,8 @@ __all__ = ['torch', 'squares_of', 'Guard', 'limit_of', 'fault_of']
 # %% ../../nbs/workshop/optim/guard.ipynb #58e70f3e
 import math
 
-from .tensors import on_process
-
 from ..extras import patch_to, require
+from .tensors import on_process
 
 torch = require("torch")
 

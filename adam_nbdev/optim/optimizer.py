@@ -11,14 +11,13 @@ import math
 import warnings
 from functools import cache
 
-from .guard import Guard, squares_of
-from .plan import Plan, check_gradient, check_state, explain, why_no_kernel
-from .tensors import has_kernel
-
 from ..extras import EXTRAS, patch_to, require
 from ..language.rule import parse
 from .buckets import Member
+from .guard import Guard, squares_of
+from .plan import Plan, check_gradient, check_state, explain, why_no_kernel
 from .state import Binding, StateStore, check_loaded
+from .tensors import has_kernel
 
 torch = require("torch")
 

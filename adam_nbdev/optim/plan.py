@@ -10,6 +10,8 @@ __all__ = ['torch', 'check_gradient', 'check_state', 'why_no_kernel', 'Plan', 'l
 from operator import is_
 from typing import NamedTuple
 
+from ..extras import patch_to, require
+from .buckets import KernelBucket, TensorBucket
 from adam_nbdev.optim.tensors import (
     GRAD,
     PLAIN,
@@ -20,9 +22,6 @@ from adam_nbdev.optim.tensors import (
     on_process,
     placement,
 )
-
-from ..extras import patch_to, require
-from .buckets import KernelBucket, Member, TensorBucket
 
 torch = require("torch")
 

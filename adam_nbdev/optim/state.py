@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import NamedTuple
 
-from .tensors import FORMAT_OF, is_dense, is_plain, on_process, placement
-
 from ..extras import patch_to, require
 from ..language.rule import parse
+from .tensors import FORMAT_OF, is_dense, is_plain, on_process, placement
 
 torch = require("torch")
 
