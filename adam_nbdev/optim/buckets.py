@@ -275,8 +275,7 @@ class TensorBucket:
         param, grad, state = member.param, member.param.grad, member.state
         of_grad = grad is not None and (grad.shape, grad.layout, grad.device, placement(grad))
         shapes = [getattr(state.get(key), "shape", None) for key in member.binding.keys.values()]
-        foreign = param.is_inference() and not torch.is_inference_mode_enabled()
-        return param.shape, param.dtype, param.device, foreign, shapes, of_grad
+        return param.shape, param.dtype, param.device, shapes, of_grad
 
     def is_current(self, shown=True):
         """Whether parameters, gradients and state still are as sorted."""

@@ -13,11 +13,11 @@ from functools import cache
 
 from ..extras import EXTRAS, patch_to, require
 from ..language.rule import parse
+from . import tensors
 from .buckets import Member
 from .guard import Guard, squares_of
 from .plan import Plan, check_gradient, check_state, explain, why_no_kernel
 from .state import Binding, StateStore, check_loaded
-from .tensors import has_kernel
 
 torch = require("torch")
 
@@ -247,7 +247,7 @@ def _check_all(self):
 
 @patch_to(Stepper)
 def _warn_without_numba(self):
-    if self._backend is None and not has_kernel():
+    if self._backend is None and not tensors.has_kernel():
         warn_once()
 
 

@@ -11,11 +11,11 @@ from operator import is_
 from typing import NamedTuple
 
 from ..extras import patch_to, require
+from . import tensors
 from .buckets import KernelBucket, TensorBucket
 from adam_nbdev.optim.tensors import (
     GRAD,
     PLAIN,
-    has_kernel,
     is_dense,
     is_plain,
     layers_of,
@@ -61,7 +61,7 @@ def _facts(group, param, backend):
     """Pairs of a reason to take no kernel and whether it holds, the first first."""
     local, grad = on_process(param), on_process(param.grad)
     yield "this optimizer was asked to read the rule on tensors", backend == "tensors"
-    yield "Numba is not installed", not has_kernel()
+    yield "Numba is not installed", not tensors.has_kernel()
     yield "the step is to be differentiable", bool(group.get("differentiable"))
     yield "the parameter was made in inference mode", param.is_inference()
     yield f"the parameter is on {local.device}", local.device.type != "cpu"
@@ -107,6 +107,7 @@ class Plan:
         self.without_grad = [param for param in everyone if id(param) not in present]
         self.groups = [(group, list(group["params"]), self._asked(group, ask)) for group in groups]
         self.states = list(store.values.values())
+        self.inference = any(member.param.is_inference() for member, _ in members)
         self.buckets = [
             KernelBucket(key[1], together, store.counted) if key
             else TensorBucket(together, store.counted)
@@ -125,6 +126,7 @@ def is_current(self, groups, ask, store):
     """Whether groups, states, gradients and all buckets are as they were sorted."""
     return (
         set(map(type, map(GRAD, self.without_grad))) <= {type(None)}
+        and (not self.inference or torch.is_inference_mode_enabled())
         and self._same_groups(groups, ask)
         and (not store.shown or self._same_states(store))
         and all(bucket.is_current(store.shown) for bucket in self.buckets)
