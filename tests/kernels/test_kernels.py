@@ -70,6 +70,15 @@ def test_a_tensor_slot_is_advanced_once_a_step():
     assert np.allclose(found[-1], -0.5)
 
 
+def test_a_tensor_slot_that_is_no_real_number_is_nan():
+    def rooting(param, grad, root: Slot(per="tensor"), step, lr=0.1):
+        root = (lr - step) ** 0.5
+        return param - lr * grad, root
+
+    found, state = stepped(rooting, np.ones((1, 2)))
+    assert np.isnan(state["root"]) and np.allclose(found[-1], -0.1)
+
+
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_number_that_is_none_stays_in_its_element(rule):
     grads = gradients(10).astype(np.float32)
