@@ -1,5 +1,6 @@
 """Every rule as a kernel: against fifty digits, in every format, on any number of threads."""
 
+import operator
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from adam_nbdev.kernels import cpu
 from adam_nbdev.kernels.cpu import Batch, step_inplace, sum_of_squares
 from adam_nbdev.kernels.lower import FORMATS, RandomBits, lower
 from adam_nbdev.kernels.numba_printer import source
+from adam_nbdev.language import primitives
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.prelude import PRELUDES
 from adam_nbdev.language.primitives import absolute, maximum, sqrt, where
@@ -66,6 +68,15 @@ def test_a_tensor_slot_is_advanced_once_a_step():
     found, state = stepped(nadam, np.ones((5, 3)))
     assert state["product"] == pytest.approx(0.9**5, rel=1e-15)
     assert np.allclose(found[-1], -0.5)
+
+
+def test_a_tensor_slot_that_is_no_real_number_is_nan():
+    def rooting(param, grad, root: Slot(per="tensor"), step, lr=0.1):
+        root = (lr - step) ** 0.5
+        return param - lr * grad, root
+
+    found, state = stepped(rooting, np.ones((1, 2)))
+    assert np.isnan(state["root"]) and np.allclose(found[-1], -0.1)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -361,9 +372,9 @@ SCALARS = {"scale": -0.75, "weight_decay": 0.3, "lr": 0.2}
 
 @pytest.mark.parametrize("kind", PRELUDES)
 @pytest.mark.parametrize(
-    "rule", [*RULES.values(), own_scale, names_of_preludes, no_rate], ids=lambda r: r.__name__
+    "rule", [ADAM, RULES["adamw"], own_scale, names_of_preludes, no_rate], ids=lambda r: r.__name__
 )
-def test_a_prelude_is_composed_with_any_rule_whatever_its_names(rule, kind):
+def test_a_prelude_is_composed_with_a_rule_whatever_its_names(rule, kind):
     prelude, param = PRELUDES[kind], np.array([0.3, -0.4, 2.0])
     wanted, expected, state = param.copy(), start(rule, param), start(rule, param)
     arrays = lower(rule, prelude=prelude).arrays
@@ -380,6 +391,41 @@ def test_a_prelude_is_composed_with_any_rule_whatever_its_names(rule, kind):
         state.update(slots)
     assert np.allclose(param, wanted, rtol=1e-12, atol=0)
     assert all(np.allclose(state[name], expected[name], rtol=1e-12, atol=0) for name in state)
+
+
+OPERATORS = {
+    **{"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv},
+    **{"**": operator.pow, "neg": operator.neg, "<": operator.lt, "<=": operator.le},
+    **{">": operator.gt, ">=": operator.ge},
+}
+
+
+def value(node, known):
+    """The value of an expression, in floats."""
+    if node.leaf:
+        return known[node.args[0]] if node.op == "name" else node.args[0]
+    apply = OPERATORS.get(node.op) or getattr(primitives, node.op)
+    return apply(*(value(a, known) for a in node.args))
+
+
+@pytest.mark.parametrize("kind", [None, *PRELUDES])
+@pytest.mark.parametrize(
+    "rule", [*RULES.values(), own_scale, names_of_preludes, no_rate], ids=lambda r: r.__name__
+)
+def test_a_lowered_rule_computes_what_the_rule_does(rule, kind):
+    spec, prelude = parse(rule), PRELUDES.get(kind)
+    lowered = lower(rule, prelude=prelude)
+    state = {name: 0.25 + i / 8 for i, name in enumerate(spec.slots)}
+    before = {name: SCALARS[name] for name in lowered.prelude}
+    known = {"param": 0.3, "grad": -0.7, **state, **spec.defaults, "step": 6}
+    known |= {unique: before[name] for name, unique in lowered.prelude.items()}
+    for a in (*lowered.scalars, *lowered.elements):
+        known[a.name] = value(a.value, known)
+    new = {n: value(x, known) for n, x in {**lowered.stores, **lowered.tensor_slots}.items()}
+    given = prelude(0.3, -0.7, **before) if prelude else (0.3, -0.7)
+    wanted = rule(*given, *state.values(), 6)
+    wanted = dict(zip(("param", *spec.slots), wanted if spec.slots else (wanted,), strict=True))
+    assert new == pytest.approx(wanted, rel=1e-13)
 
 
 @pytest.mark.parametrize("kind", [None, *PRELUDES])
