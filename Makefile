@@ -6,6 +6,8 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 STAMPS := .venv/stamps
+WHEEL := .venv/wheel
+AS_INSTALLED := PYTHONPATH="$(CURDIR)/$(WHEEL)"
 NOTEBOOKS := $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 MODULES := $(filter-out adam_nbdev/_modidx.py,$(wildcard adam_nbdev/*.py))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,10 +47,17 @@ in-step: $(STAMPS)/environment
 export: $(STAMPS)/environment ## write the library from the notebooks, and clean the notebooks
 	@$(BIN)/python book/in_step.py --write
 
-$(STAMPS)/wheel: $(STAMPS)/environment $(MODULES) pyproject.toml README.md LICENSE
+# The library twice. At the desk it is the checkout: what `make export` wrote is there at once, for
+# Jupyter too. Tests of the whole and the book put the folder with the wheel before it on the path.
+$(STAMPS)/desk: $(STAMPS)/environment pyproject.toml
+	@echo "== install adam_nbdev from the checkout, for the desk"
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@rm -rf *.egg-info && touch $@
+
+$(STAMPS)/wheel: $(STAMPS)/desk $(MODULES) pyproject.toml README.md LICENSE
 	@echo "== install adam_nbdev as a wheel"
-	@rm -rf build
-	@$(BIN)/pip install -q --no-deps --no-build-isolation --force-reinstall .
+	@rm -rf build $(WHEEL)
+	@$(BIN)/pip install -q --no-deps --no-build-isolation --target $(WHEEL) .
 	@rm -rf build *.egg-info && touch $@
 
 $(STAMPS)/environment: requirements.txt
@@ -56,7 +65,10 @@ $(STAMPS)/environment: requirements.txt
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "== create .venv and install the pinned versions (one to three minutes)"
 	@"$(PYTHON)" -m venv --clear .venv
-	@$(BIN)/pip install --progress-bar off -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
+	@$(BIN)/pip install --progress-bar off --no-deps --require-hashes -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
+	@# torch alone, for what a build of it asks for beyond the lock: CUDA's libraries, or nothing
+	@$(BIN)/pip install -q "$$(grep -o '^torch==[^ ]*' requirements.txt)"
+	@$(BIN)/pip check
 	@mkdir -p $(STAMPS) && touch $@
 
 bench: $(STAMPS)/wheel ## measure the speed of a step, beside torch and NumPy, into book/bench.json
