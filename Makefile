@@ -4,36 +4,46 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+newest = $(shell command -v python$(1) || ls -d ~/.pyenv/versions/$(1).*/bin/python 2>/dev/null | sort -V | tail -n 1)
 BIN := .venv/bin
 STAMPS := .venv/stamps
+PYTHON311 ?= $(call newest,3.11)
+PYTHON313 ?= $(call newest,3.13)
 WHEEL := .venv/wheel
 AS_INSTALLED := PYTHONPATH="$(CURDIR)/$(WHEEL)"
+COVER := --cov --cov-report=
 NOTEBOOKS := $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 MODULES := $(filter-out adam_nbdev/_modidx.py,$(wildcard adam_nbdev/*.py))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export bench picture clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 book: $(STAMPS)/wheel ## execute the notebooks, build the book, print where to open it
-	@$(BIN)/python book/build.py
+	@$(AS_INSTALLED) $(BIN)/python book/build.py
 
-test: in-step lint $(STAMPS)/wheel ## all that CI runs
+ifeq ($(origin T),command line)
+test: $(STAMPS)/desk
+	@$(BIN)/pytest -q $(T)
+else
+test: in-step lint $(STAMPS)/wheel ## all that CI runs; with T= a part: make test T="-k nan"
 	@echo "== tests, against the installed wheel"
-	@$(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/test_pages.py
+	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/test_pages.py $(COVER)
+	@$(AS_INSTALLED) $(BIN)/python book/coverage_report.py
 	@echo "== the book, every notebook executed"
-	@$(BIN)/python book/build.py --force
+	@$(AS_INSTALLED) $(BIN)/python book/build.py --force
 	@$(MAKE) --no-print-directory pages
+endif
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
 	@$(BIN)/pytest -q -n 2 tests/test_pages.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
-check: in-step lint $(STAMPS)/wheel ## the desk's quick round: generated files, lint, unit tests
+check: in-step lint $(STAMPS)/desk ## the desk's quick round: generated files, lint, unit tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(STAMPS)/environment
@@ -44,7 +54,7 @@ in-step: $(STAMPS)/environment
 	@echo "== generated files"
 	@$(BIN)/python book/in_step.py
 
-export: $(STAMPS)/environment ## write the library from the notebooks, and clean the notebooks
+export: $(STAMPS)/desk ## write the library from the notebooks, and clean the notebooks
 	@$(BIN)/python book/in_step.py --write
 
 # The library twice. At the desk it is the checkout: what `make export` wrote is there at once, for
@@ -71,11 +81,26 @@ $(STAMPS)/environment: requirements.txt
 	@$(BIN)/pip check
 	@mkdir -p $(STAMPS) && touch $@
 
-bench: $(STAMPS)/wheel ## measure the speed of a step, beside torch and NumPy, into book/bench.json
+lock: $(STAMPS)/environment ## pin every version anew in requirements.txt; UPGRADE=1 takes the newest
+	@$(BIN)/python book/lock.py $(if $(UPGRADE),--upgrade)
+
+hooks: $(STAMPS)/environment ## set up git: checks before a commit, merges of notebooks
+	@$(BIN)/pre-commit install
+	@git config merge.nbdev-merge.name "merge notebooks cell by cell"
+	@git config merge.nbdev-merge.driver "$(BIN)/nbdev_merge %O %A %B %P"
+
+matrix: $(STAMPS)/environment ## unit tests on Python 3.13 with the newest versions, and on 3.11 with the lowest
+	@$(BIN)/python book/matrix.py newest "$(PYTHON313)"
+	@$(BIN)/python book/matrix.py lowest "$(PYTHON311)"
+
+release: $(STAMPS)/environment ## make a release here: make release VERSION=1.2.3, with DRY_RUN=1 to try it
+	@$(BIN)/python book/release.py "$(VERSION)" $(if $(DRY_RUN),--dry-run)
+
+bench: $(STAMPS)/desk ## measure the speed of a step, beside torch and NumPy, into book/bench.json
 	@$(BIN)/python book/bench.py
 
-picture: $(STAMPS)/wheel ## draw the picture of the README
+picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py
 
 clean: ## remove what was built, and the environment
-	@rm -rf .venv _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,9 +1,10 @@
 """Write requirements.txt: the version of every package, and the hash of every file of it.
 
-Versions stay as they are where they still fit; `--upgrade` takes the newest. Two things are said of
-torch by hand. On Linux its file on the package index wants CUDA libraries of several gigabytes, which
-its CPU build of the same version does without; so those are left out here, and `make` has pip bring
-them only where torch asks for them. And the CPU build's own hash stands beside those of the index.
+Versions stay as they are where they still fit; `--upgrade` takes the newest. Two things are said
+of torch by hand. On Linux its file on the package index wants CUDA libraries of several gigabytes,
+which its CPU build of the same version does without; so those are left out here, and `make` has
+pip bring them only where torch asks for them. And the CPU build's own hash stands beside those of
+the index.
 """
 
 import re
