@@ -30,7 +30,17 @@ def run(*command):
 def lowest(file):
     """Write the lowest versions of the direct dependencies, and what goes with them."""
     uv = [Path(sys.executable).with_name("uv"), "pip", "compile", "pyproject.toml", "-q"]
-    run(*uv, "--extra", "all", "--resolution", "lowest-direct", "--no-annotate", "-o", file)
+    run(
+        *uv,
+        "--extra",
+        "all",
+        "--resolution",
+        "lowest-direct",
+        "--python-version",
+        "3.11",
+        "-o",
+        file,
+    )
 
 
 def main(which, python):
