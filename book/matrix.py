@@ -21,6 +21,10 @@ names = "numpy mpmath torch numba matplotlib sympy tqdm".split()
 print("== Python", sys.version.split()[0], *(f"{name} {version(name)}" for name in names), sep=", ")
 """
 
+#: Not for the lowest versions: torch 2.7's FSDP, on a CPU and in float32, adds up the gradients of
+#: the processes where it should average them.
+BROKEN = "bits_of_a_single_process or (continues_on_one and (same or low))"
+
 
 def run(*command):
     """Run a command in the checkout."""
@@ -62,9 +66,10 @@ def main(which, python):
     run(home / "bin/python", "-m", "pip", "check")
     run(home / "bin/python", "-c", SHOW)
     without = [option for name in ELSEWHERE for option in ("--ignore-glob", f"*test_{name}.py")]
-    quiet = ["-W", "ignore::DeprecationWarning"]  # old libraries do not know what came after them
     test = [home / "bin/pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow", *without]
-    run(*test, *(quiet if which == "lowest" else []))
+    # old libraries do not know what came after them, and warn of it
+    old = ["-W", "ignore::DeprecationWarning", "-k", f"not ({BROKEN})"]
+    run(*test, *(old if which == "lowest" else []))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def check(version, sdist, wheel, root):
         assert names(again) == names(wheel), "the source archive makes another wheel than the tree"
         venv.create(folder / "empty", with_pip=True)
         python = folder / "empty/bin/python"
-        run(python, "-m", "pip", "install", "-q", wheel, root=folder)
+        run(python, "-I", "-m", "pip", "install", "-q", wheel, root=folder)
         example = EXAMPLE.search((root / "README.md").read_text(encoding="utf-8"))[1]
         example += "\nimport adam_nbdev\nprint(adam_nbdev.__version__)\n"
         (folder / "example.py").write_text(example, encoding="utf-8")
