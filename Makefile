@@ -4,11 +4,12 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
-newest = $(shell command -v python$(1) || ls -d ~/.pyenv/versions/$(1).*/bin/python 2>/dev/null | sort -V | tail -n 1)
 BIN := .venv/bin
 STAMPS := .venv/stamps
-PYTHON311 ?= $(call newest,3.11)
-PYTHON313 ?= $(call newest,3.13)
+# the Python of that version on the path, or of pyenv
+named = $(shell python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null || ls -d ~/.pyenv/versions/$(1).*/bin/python 2>/dev/null | sort -V | tail -n 1)
+PYTHON311 ?= $(call named,3.11)
+PYTHON313 ?= $(call named,3.13)
 WHEEL := .venv/wheel
 AS_INSTALLED := PYTHONPATH="$(CURDIR)/$(WHEEL)"
 COVER := --cov --cov-report=
@@ -90,8 +91,8 @@ hooks: $(STAMPS)/environment ## set up git: checks before a commit, merges of no
 	@git config merge.nbdev-merge.driver "$(BIN)/nbdev_merge %O %A %B %P"
 
 matrix: $(STAMPS)/environment ## unit tests on Python 3.13 with the newest versions, and on 3.11 with the lowest
-	@$(BIN)/python book/matrix.py newest "$(PYTHON313)"
-	@$(BIN)/python book/matrix.py lowest "$(PYTHON311)"
+	@$(BIN)/python book/matrix.py newest "$(PYTHON313)" $(T)
+	@$(BIN)/python book/matrix.py lowest "$(PYTHON311)" $(T)
 
 release: $(STAMPS)/environment ## make a release here: make release VERSION=1.2.3, with DRY_RUN=1 to try it
 	@$(BIN)/python book/release.py "$(VERSION)" $(if $(DRY_RUN),--dry-run)

@@ -2,7 +2,7 @@
 
 The newest versions that pyproject.toml admits, or the lowest, of all that the library uses. torch
 alone is not taken at its newest: it stays at the version of the lock. Left out are the tests of the
-book and of the desk, and the slow ones.
+book and of the desk, and the slow ones. Words after PYTHON go to pytest.
 """
 
 import re
@@ -47,7 +47,7 @@ def lowest(file):
     )
 
 
-def main(which, python):
+def main(which, python, *part):
     home = ROOT / ".venv/matrix" / which
     shutil.rmtree(home, ignore_errors=True)
     run(python or sys.exit(f"The Python for {which} was not found: name it."), "-m", "venv", home)
@@ -69,7 +69,7 @@ def main(which, python):
     test = [home / "bin/pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow", *without]
     # old libraries do not know what came after them, and warn of it
     old = ["-W", "ignore::DeprecationWarning", "-k", f"not ({BROKEN})"]
-    run(*test, *(old if which == "lowest" else []))
+    run(*test, *(old if which == "lowest" else []), *part)
 
 
 if __name__ == "__main__":
