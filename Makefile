@@ -104,4 +104,4 @@ picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py
 
 clean: ## remove what was built, and the environment
-	@rm -rf .venv _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage
+	@rm -rf .venv .matrix _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage

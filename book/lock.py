@@ -10,6 +10,7 @@ the index.
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,13 +49,18 @@ def finished(text):
 
 
 def main(options):
+    old = LOCK.read_text(encoding="utf-8")
     uv = [Path(sys.executable).with_name("uv"), "pip", "compile", "pyproject.toml"]
     what = ["--extra", "dev", "--universal", "--python-version", "3.11", "--generate-hashes"]
-    how = ["--no-annotate", "--no-header", "--no-emit-index-url", "--quiet", "-o", LOCK]
-    done = subprocess.run([*uv, *what, *how, *options], cwd=ROOT)
-    if done.returncode:
-        sys.exit("The versions could not be resolved: uv's message above says why.")
-    LOCK.write_text(finished(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+    how = ["--no-annotate", "--no-header", "--no-emit-index-url", "--quiet", *options]
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / "requirements.txt"
+        new.write_text(old, encoding="utf-8")
+        if subprocess.run([*uv, *what, *how, "-o", new], cwd=ROOT).returncode:
+            sys.exit("The versions could not be resolved: uv's message above says why.")
+        text = finished(new.read_text(encoding="utf-8"))
+    if text != old:  # else the environment need not be made anew
+        LOCK.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def lowest(file):
 
 
 def main(which, python, *part):
-    home = ROOT / ".venv/matrix" / which
+    home = ROOT / ".matrix" / which
     shutil.rmtree(home, ignore_errors=True)
     run(python or sys.exit(f"The Python for {which} was not found: name it."), "-m", "venv", home)
     pip = [home / "bin/python", "-m", "pip", "install", "-q", "--progress-bar", "off"]
