@@ -19,7 +19,7 @@ class Node:
     Attributes
     ----------
     op : str
-        `"name"`, `"number"`, an operator (`"+"`, `"neg"`, `"<"`, ...) or a primitive of `steps`.
+        `"name"`, `"number"`, an operator (`"+"`, `"neg"`, `"<"`, ...) or a primitive.
     args : tuple
         Of a name, the identifier; of a number, its value; else the operands.
     scalar : bool

@@ -11,6 +11,7 @@ import html
 import inspect
 import re
 
+from ..language import primitives
 from ..language.rule import parse
 from .latex import Formula, equations
 
@@ -48,8 +49,8 @@ def code(rule):
     Code
         Its text; highlighted in a notebook.
     """
-    step = getattr(rule, "__module__", None) == "adam_nbdev.steps"
-    source = inspect.getsource(rule) if step else parse(rule).source
+    primitive = getattr(rule, "__module__", None) == primitives.__name__
+    source = inspect.getsource(rule) if primitive else parse(rule).source
     return Code(re.sub(r'\n\s*("""|\'\'\')(?s:.*?)\1', "", source, count=1).rstrip())
 
 
