@@ -51,14 +51,20 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9, "nesterov": True},
     ],
 }
-#: A name and options: torch's own, and ours.
-CASES = [
-    pytest.param(name, options, id=f"{name}-{i}")
-    for name in NAMES
-    for i, options in enumerate(
-        [o.kwargs for o in INFO[name].optim_inputs_func("cpu")] + OPTIONS.get(name, [])
-    )
-]
+
+
+def cases(*marks_of_torchs):
+    """Parameters of a test: a name and options, those of torch's own tests and then ours."""
+    made = []
+    for name in NAMES:
+        theirs = [o.kwargs for o in INFO[name].optim_inputs_func("cpu")]
+        for i, options in enumerate(theirs + OPTIONS.get(name, [])):
+            marks = marks_of_torchs if i < len(theirs) else ()
+            made.append(pytest.param(name, options, id=f"{name}-{i}", marks=marks))
+    return made
+
+
+CASES = cases()
 
 SHAPES = ((3, 4), (5,), (), (2, 3, 2), (1000,))
 #: Shapes and strides that are not those of a new tensor.

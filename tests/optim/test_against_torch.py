@@ -15,6 +15,7 @@ from harness.torch_cases import (
     backends,
     both,
     both_backends,
+    cases,
     gradient,
     parameters,
     states,
@@ -76,7 +77,7 @@ class Subtractions(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(("name", "options"), cases(pytest.mark.long))
 def test_the_tensors_backend_agrees_with_the_kernel_and_is_other_code(name, options):
     """Every rule ends in `param - update`: by torch, or in a kernel, which torch does not see."""
     (ours, a), _ = both(name, **options)
@@ -314,6 +315,7 @@ def test_the_gradient_goes_through_a_differentiable_step():
         assert grads[optim][i].item() == pytest.approx((up - down) / 2e-6, rel=1e-7)
 
 
+@pytest.mark.long
 def test_a_compiled_training_step():
     def train_step(model, opt, x):
         opt.zero_grad()
