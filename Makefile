@@ -6,32 +6,45 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 STAMPS := .venv/stamps
+# the Python of that version on the path, or of pyenv
+named = $(shell python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null || ls -d ~/.pyenv/versions/$(1).*/bin/python 2>/dev/null | sort -V | tail -n 1)
+PYTHON311 ?= $(call named,3.11)
+PYTHON313 ?= $(call named,3.13)
+WHEEL := .venv/wheel
+AS_INSTALLED := PYTHONPATH="$(CURDIR)/$(WHEEL)"
+COVER := --cov --cov-report=
 NOTEBOOKS := $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.py'))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export bench picture clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 book: $(STAMPS)/wheel ## execute the notebooks, build the book, print where to open it
-	@$(BIN)/python book/build.py
+	@$(AS_INSTALLED) $(BIN)/python book/build.py
 
-test: in-step lint $(STAMPS)/wheel ## all that CI runs
+ifeq ($(origin T),command line)
+test: $(STAMPS)/desk
+	@$(BIN)/pytest -q $(T)
+else
+test: in-step lint $(STAMPS)/wheel ## all that CI runs; with T= a part: make test T="-k nan"
 	@echo "== tests, against the installed wheel"
-	@$(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/test_pages.py
+	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/book/test_pages.py $(COVER)
+	@$(AS_INSTALLED) $(BIN)/python book/coverage_report.py
 	@echo "== the book, every notebook executed"
-	@$(BIN)/python book/build.py --force
+	@$(AS_INSTALLED) $(BIN)/python book/build.py --force
 	@$(MAKE) --no-print-directory pages
+endif
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
-	@$(BIN)/pytest -q -n 2 tests/test_pages.py
+	@$(BIN)/pytest -q -n 2 tests/book/test_pages.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
-check: in-step lint $(STAMPS)/wheel ## the desk's quick round: generated files, lint, unit tests
+check: in-step lint $(STAMPS)/desk ## the desk's quick round: generated files, lint, unit tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not long"
 
 lint: $(STAMPS)/environment
@@ -42,13 +55,20 @@ in-step: $(STAMPS)/environment
 	@echo "== generated files"
 	@$(BIN)/python book/in_step.py
 
-export: $(STAMPS)/environment ## write the library from the notebooks, and clean the notebooks
+export: $(STAMPS)/desk ## write the library from the notebooks, and clean the notebooks
 	@$(BIN)/python book/in_step.py --write
 
-$(STAMPS)/wheel: $(STAMPS)/environment $(MODULES) pyproject.toml README.md LICENSE
+# The library twice. At the desk it is the checkout: what `make export` wrote is there at once, for
+# Jupyter too. Tests of the whole and the book put the folder with the wheel before it on the path.
+$(STAMPS)/desk: $(STAMPS)/environment pyproject.toml
+	@echo "== install adam_nbdev from the checkout, for the desk"
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@rm -rf *.egg-info && touch $@
+
+$(STAMPS)/wheel: $(STAMPS)/desk $(MODULES) pyproject.toml README.md LICENSE
 	@echo "== install adam_nbdev as a wheel"
-	@rm -rf build
-	@$(BIN)/pip install -q --no-deps --no-build-isolation --force-reinstall .
+	@rm -rf build $(WHEEL)
+	@$(BIN)/pip install -q --no-deps --no-build-isolation --target $(WHEEL) .
 	@rm -rf build *.egg-info && touch $@
 
 $(STAMPS)/environment: requirements.txt
@@ -56,14 +76,32 @@ $(STAMPS)/environment: requirements.txt
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "== create .venv and install the pinned versions (one to three minutes)"
 	@"$(PYTHON)" -m venv --clear .venv
-	@$(BIN)/pip install --progress-bar off -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
+	@$(BIN)/pip install --progress-bar off --no-deps --require-hashes -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
+	@# torch alone, for what a build of it asks for beyond the lock: CUDA's libraries, or nothing
+	@$(BIN)/pip install -q "$$(grep -o '^torch==[^ ]*' requirements.txt)"
+	@$(BIN)/pip check
 	@mkdir -p $(STAMPS) && touch $@
 
-bench: $(STAMPS)/wheel ## measure the speed of a step, beside torch and NumPy, into book/bench.json
+lock: $(STAMPS)/environment ## pin every version anew in requirements.txt; UPGRADE=1 takes the newest
+	@$(BIN)/python book/lock.py $(if $(UPGRADE),--upgrade)
+
+hooks: $(STAMPS)/environment ## set up git: checks before a commit, merges of notebooks
+	@$(BIN)/pre-commit install
+	@git config merge.nbdev-merge.name "merge notebooks cell by cell"
+	@git config merge.nbdev-merge.driver "$(BIN)/nbdev_merge %O %A %B %P"
+
+matrix: $(STAMPS)/environment ## unit tests on Python 3.13 with the newest versions, and on 3.11 with the lowest
+	@$(BIN)/python book/matrix.py newest "$(PYTHON313)" $(T)
+	@$(BIN)/python book/matrix.py lowest "$(PYTHON311)" $(T)
+
+release: $(STAMPS)/environment ## make a release here: make release VERSION=1.2.3, with DRY_RUN=1 to try it
+	@$(BIN)/python book/release.py "$(VERSION)" $(if $(DRY_RUN),--dry-run)
+
+bench: $(STAMPS)/desk ## measure the speed of a step, beside torch and NumPy, into book/bench.json
 	@$(BIN)/python book/bench.py
 
-picture: $(STAMPS)/wheel ## draw the picture of the README
+picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py
 
 clean: ## remove what was built, and the environment
-	@rm -rf .venv _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .matrix _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage

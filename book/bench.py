@@ -18,7 +18,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from adam_nbdev import __version__, kernels, optim
+from adam_nbdev import __version__, optim
+from adam_nbdev.kernels import numba_printer
+from adam_nbdev.kernels.cache import fuse
 from adam_nbdev.kernels.cpu import Batch, step_inplace
 from adam_nbdev.language.rule import parse
 from adam_nbdev.optim.optimizer import Optimizer
@@ -220,19 +222,19 @@ def arrays(size=1_000_000):
 def ahead(size=32_000_000):
     """The time of a kernel that asks for memory ahead of time, and of one that does not."""
     param, grad = torch.randn(2, size)
-    numbers = {**parse(adam).defaults, "step": 1, "lr": 1e-6, "_scale": 1, "_decay": 0}
+    numbers = {**parse(adam).defaults, "step": 1, "lr": 1e-6}
     methods = {}
     for form in ("float32", "bfloat16, stochastic"):
         dtype = getattr(torch, form.split(",")[0])
         slots = [torch.zeros(size, dtype=dtype) for _ in range(2)]
-        for name, fetch in (("asked", kernels._FETCH), ("not asked", "pass")):
-            kernels.fuse.cache_clear()
-            with mock.patch.object(kernels, "_FETCH", fetch):
+        for name, fetch in (("asked", numba_printer.FETCH), ("not asked", "pass")):
+            fuse.cache_clear()
+            with mock.patch.object(numba_printer, "FETCH", fetch):
                 batch = Batch(adam, ("float32", "float32", form, form), [size])
             batch.pointers[:] = [[x.data_ptr()] for x in (param, grad, *slots)]
             row, _ = batch.scalars(numbers)
             methods[f"{form.split(',')[0]}, {name}"] = lambda b=batch, s=slots, r=row: b.run([r])
-    kernels.fuse.cache_clear()
+    fuse.cache_clear()
     return turns(methods, 21)
 
 

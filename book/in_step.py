@@ -42,7 +42,7 @@ def contents():
 
 def with_first_cell(notebook):
     """The notebook with the first cell as it is to be."""
-    cells = [cell for cell in notebook["cells"] if cell["id"] != "install"]
+    cells = [cell for cell in notebook["cells"] if cell.get("id") != "install"]
     if any(cell["cell_type"] == "code" for cell in cells):
         first = {"cell_type": "code", "execution_count": None, "id": "install"}
         lines = FIRST.read_text(encoding="utf-8").strip().splitlines(keepends=True)
@@ -71,11 +71,18 @@ def is_rule(node):
     return arguments[:2] == ["param", "grad"] and "step" in arguments
 
 
+def unmerged(notebook):
+    """Whether a merge left both sides of a cell in the notebook, for a person to choose."""
+    return any("".join(cell["source"]).startswith("`<<<<<<< ") for cell in notebook["cells"])
+
+
 def main(write):
     before, programs = contents(), Path(sys.executable).parent
     for file in before:
         if file.suffix == ".ipynb":
             notebook = with_first_cell(json.loads((ROOT / file).read_text(encoding="utf-8")))
+            if unmerged(notebook):
+                sys.exit(f"{file} is not merged yet: keep one side at each cell `<<<<<<<`")
             text = json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
             (ROOT / file).write_text(text, encoding="utf-8")
     for command in ("nbdev_export", "nbdev_clean"):

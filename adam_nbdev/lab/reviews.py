@@ -101,7 +101,7 @@ def words(text):
     Parameters
     ----------
     text : str
-        The line break of HTML, `<br />`, is no word; other marks divide words.
+        The line break of HTML, `<br />`, is not a word; other marks divide words.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def bag(texts, size=10_000):
     Raises
     ------
     ValueError
-        If `size` is no positive integer.
+        If `size` is not a positive integer.
     """
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
         raise ValueError(f"size is {size!r}; it is a positive integer")

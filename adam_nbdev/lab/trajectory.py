@@ -99,9 +99,10 @@ def trajectory(rule, objective, steps=100, start=None, noise=0.0, seed=0, **hype
     Raises
     ------
     TypeError
-        If the rule breaks the convention or lacks a given hyperparameter, or `objective` is none.
+        If the rule breaks the convention or lacks a given hyperparameter, or `objective` is
+        not an Objective.
     ValueError
-        If `steps` is no positive integer, `start` does not fit, or `noise` is negative.
+        If `steps` is not a positive integer, `start` does not fit, or `noise` is negative.
     """
     param = _checked(rule, objective, steps, start, noise, hyperparameters)
     rng, found = np.random.default_rng(seed), {}
@@ -133,7 +134,7 @@ def _same(value):
 
 # %% ../../nbs/workshop/lab/trajectory.ipynb #41d9e248
 def _checked(rule, objective, steps, start, noise, hyperparameters):
-    """The parameter before the first step, or one sentence about what does not fit."""
+    """The parameter before the first step; raises an error that says what does not fit."""
     parse(rule).hyperparameters(1, hyperparameters)
     if not isinstance(objective, Objective):
         mend = "take one from adam_nbdev.lab.objectives, or make an Objective"

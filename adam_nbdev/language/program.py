@@ -6,10 +6,10 @@
 __all__ = ['INFIX', 'ATOM', 'Node', 'Assignment', 'Program', 'program', 'split', 'Dialect', 'write']
 
 # %% ../../nbs/workshop/language/program.ipynb #cc752c8a
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .rule import Spec, interpret, parse
+from .rule import Spec, interpret, interpret_prelude, parse, parse_prelude
 
 # %% ../../nbs/workshop/language/program.ipynb #7add01df
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Assignment(NamedTuple):
     name: str  # unique in the program
     alias: str  # the name that the rule gives it
     value: Node
-    statement: int  # which statement of the rule, counted from 1
+    statement: int  # which statement, counted from 1; those of a prelude come first
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,43 @@ class Program:
         In the order in which Python executes them.
     outputs : tuple of Node
         The new `param` and the new slots; names, as a rule.
+    prelude : dict of str to str
+        For each scalar of the prelude, its name in the program.
     """
 
     spec: Spec
     assignments: tuple
     outputs: tuple
+    prelude: dict = field(default_factory=dict)
+
+# %% ../../nbs/workshop/language/program.ipynb #b7d40e52
+class _Recorder:
+    """Writes down every new value, under a name that nothing else in the program has."""
+
+    def __init__(self, taken):
+        self.taken, self.assignments, self.statements = set(taken), [], []
+
+    def unique(self, alias):
+        """A name like this one that is not taken yet, and is from now on."""
+        name, count = alias, 1
+        while name in self.taken:
+            count += 1
+            name = f"{alias}_{count}"
+        self.taken.add(name)
+        return name
+
+    def __call__(self, statement, alias, value):
+        if not isinstance(value, Node) or value.leaf:
+            return value
+        if not self.statements or self.statements[-1] is not statement:
+            self.statements.append(statement)
+        name = self.unique(alias)
+        self.assignments.append(Assignment(name, alias, value, len(self.statements)))
+        return Node("name", (name,), value.scalar)
+
+
+def _as_node(value):
+    return value if isinstance(value, Node) else Node("number", (value,), True)
 
 
 def _inputs(rule):
@@ -93,17 +125,18 @@ def _inputs(rule):
     names = ["param", "grad", *rule.slots, "step", *rule.defaults]
     return {name: Node("name", (name,), name in scalar) for name in names}
 
-
-def program(rule, before=None):
+# %% ../../nbs/workshop/language/program.ipynb #e3a95f18
+def program(rule, prelude=None):
     """The program of a rule.
 
     Parameters
     ----------
     rule : function
         A rule.
-    before : function, optional
-        What is done first: `before(numbers)`, where `numbers` are nodes by the names of the
-        signature, returns those that the rule is given in place of others.
+    prelude : function, optional
+        What comes before it: `prelude(param, grad, ...)` returns the parameter and the gradient
+        that the rule is given. Its other parameters are further scalars of the program, under
+        names that the rule does not use for its own.
 
     Returns
     -------
@@ -116,32 +149,21 @@ def program(rule, before=None):
         If it breaks the convention; also if the new value of a tensor slot depends on an element.
     """
     spec = parse(rule)
-    inputs, assignments, statements = _inputs(spec), [], []
-
-    def bind(alias, value):
-        taken, name, count = {*inputs, *(a.name for a in assignments)}, alias, 1
-        while name in taken:
-            count += 1
-            name = f"{alias}_{count}"
-        assignments.append(Assignment(name, alias, value, len(statements)))
-        return Node("name", (name,), value.scalar)
-
-    def record(statement, alias, value):
-        if not isinstance(value, Node) or value.leaf:
-            return value
-        if not statements or statements[-1] is not statement:
-            statements.append(statement)
-        return bind(alias, value)
-
-    prepared = before(inputs) if before else {}
-    prepared = {alias: bind(alias, value) for alias, value in prepared.items()}
-    new = interpret(rule, {**inputs, **prepared}, record)
-    outputs = tuple(_node("+", 0, o).args[1] for o in new)
+    inputs = _inputs(spec)
+    record = _Recorder(inputs)
+    names = {n: record.unique(n) for n in parse_prelude(prelude).scalars} if prelude else {}
+    if prelude:
+        scalars = {name: Node("name", (unique,), True) for name, unique in names.items()}
+        before = interpret_prelude(
+            prelude, {"param": inputs["param"], "grad": inputs["grad"], **scalars}, record
+        )
+        inputs |= zip(("param", "grad"), map(_as_node, before), strict=True)
+    outputs = tuple(map(_as_node, interpret(rule, inputs, record)))
     for (name, slot), output in zip(spec.slots.items(), outputs[1:], strict=True):
         if slot.per == "tensor" and not output.scalar:
             problem = f"rule '{spec.name}': the tensor slot '{name}' depends on an element"
             raise TypeError(f"{problem}; make it of step, hyperparameters and tensor slots only")
-    return Program(spec, tuple(assignments), outputs)
+    return Program(spec, tuple(record.assignments), outputs, names)
 
 # %% ../../nbs/workshop/language/program.ipynb #16365a37
 def split(program):
@@ -160,7 +182,8 @@ def split(program):
     """
     scalars = [a for a in program.assignments if a.value.scalar]
     named = {a.value: a.name for a in reversed(scalars)}
-    taken = {a.name for a in program.assignments} | set(_inputs(program.spec))
+    taken = {a.name for a in program.assignments} | set(program.prelude.values())
+    taken |= set(_inputs(program.spec))
 
     def lift(node):
         if node.leaf:

@@ -1,6 +1,13 @@
-"""Optimizers for torch: Adam, AdamW, Adagrad, RMSprop, SGD, and one from any rule"""
+"""Optimizers for torch: Adam and its kin with torch's names, and one from any rule"""
 
-from .classes import SGD, Adagrad, Adam, AdamW, RMSprop
+from .classes import CLASSES, SGD, Adagrad, Adam, AdamW, RMSprop, class_of
 from .optimizer import Optimizer
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["CLASSES", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "class_of"]
+
+
+def __getattr__(name):
+    try:
+        return class_of(name)
+    except KeyError:
+        raise AttributeError(f"module 'adam_nbdev.optim' has no optimizer '{name}'") from None

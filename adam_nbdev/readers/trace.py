@@ -91,7 +91,7 @@ def trace(rule, param, grad, state=None, step=1, **hyperparameters):
     TypeError
         If the rule breaks the convention or lacks a given hyperparameter or slot.
     ValueError
-        If `step` is no positive integer.
+        If `step` is not a positive integer.
     """
     if isinstance(step, bool) or not isinstance(step, int) or step < 1:
         raise ValueError(f"step is {step!r}; count steps with integers, 1 at the first")

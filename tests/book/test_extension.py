@@ -66,7 +66,7 @@ def test_a_figure_takes_the_ink_of_the_page_and_keeps_its_ids_to_itself():
 def test_an_api_entry_leads_to_its_cell():
     page, cell_id = definitions("adam_nbdev.rules._adam")["adam"]
     link = linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "adam"})
-    assert link == f"../../nbs/adam/adam.html#cell-{cell_id}" and page == "../nbs/adam/adam"
+    assert link == f"../../nbs/adam/adam.html#cell-{cell_id}" and page == "nbs/adam/adam"
     assert (
         linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "nothing"}) is None
     )

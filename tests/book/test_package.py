@@ -36,8 +36,9 @@ def made_of(module):
 def run(python, code, folder):
     """Run code from a file, elsewhere than in the checkout; its completed process."""
     (folder / "script.py").write_text(code)
+    alone = [] if python == sys.executable else ["-E"]  # without the wheel on PYTHONPATH
     return subprocess.run(
-        [python, "-W", "error", "script.py"],
+        [python, *alone, "-W", "error", "script.py"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -61,7 +62,7 @@ def empty(tmp_path_factory):
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv/bin/python"
     (wheel,) = folder.glob("adam_nbdev-*.whl")
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel]
+    install = [python, "-E", "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel]
     subprocess.run(install, check=True, timeout=300)
     return python
 
@@ -85,7 +86,7 @@ def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
         ("from adam_nbdev.extras import require; require('torch')", "torch"),
         ("from adam_nbdev.extras import require; require('numba')", "kernels"),
         ("from adam_nbdev.lab.experiments import main; main([])", "experiments"),
-        ("from adam_nbdev.kernels.numba_printer import fuse; fuse(adam)", "kernels"),
+        ("from adam_nbdev.kernels.cache import fuse; fuse(adam)", "kernels"),
         *((f"import {module}", made_of(module)) for module in MODULES if made_of(module)),
     ],
 )

@@ -1,5 +1,6 @@
 """Every rule as a kernel: against fifty digits, in every format, on any number of threads."""
 
+import operator
 import os
 import subprocess
 import sys
@@ -9,10 +10,13 @@ import pytest
 from harness.cases import distance, gradients, reference
 from harness.own_rules import RULES as OWN
 
-from adam_nbdev.kernels import cpu as launch
+from adam_nbdev.kernels import cpu
 from adam_nbdev.kernels.cpu import Batch, step_inplace, sum_of_squares
+from adam_nbdev.kernels.lower import FORMATS, RandomBits, lower
 from adam_nbdev.kernels.numba_printer import source
+from adam_nbdev.language import primitives
 from adam_nbdev.language.convention import Slot
+from adam_nbdev.language.prelude import PRELUDES
 from adam_nbdev.language.primitives import absolute, maximum, sqrt, where
 from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.arrays import advance, start
@@ -66,6 +70,15 @@ def test_a_tensor_slot_is_advanced_once_a_step():
     assert np.allclose(found[-1], -0.5)
 
 
+def test_a_tensor_slot_that_is_no_real_number_is_nan():
+    def rooting(param, grad, root: Slot(per="tensor"), step, lr=0.1):
+        root = (lr - step) ** 0.5
+        return param - lr * grad, root
+
+    found, state = stepped(rooting, np.ones((1, 2)))
+    assert np.isnan(state["root"]) and np.allclose(found[-1], -0.1)
+
+
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_number_that_is_none_stays_in_its_element(rule):
     grads = gradients(10).astype(np.float32)
@@ -103,9 +116,9 @@ def model(seed=0):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_nothing(monkeypatch, threads, openmp):
     if not openmp:
-        monkeypatch.setattr(launch, "_openmp", lambda: None)
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
     elif sys.platform == "linux":
-        assert launch._openmp() is not None
+        assert cpu._openmp() is not None
     wanted, states, rng = model()
     params, ours, _ = model()
     for step in (1, 2, 3):
@@ -154,14 +167,15 @@ def test_half_precision_is_rounded_once():
 
 
 def test_what_is_printed_is_fused_and_hoisted():
-    text = source(ADAM)
+    text = source(ADAM, prelude=PRELUDES[""])
     loop = text[text.index("def elements") : text.index("def task")]
     assert "beta1 ** step" not in loop and loop.count("for ") == 1
     assert (
         "m_2 = (m + s" in loop and "* grad_2 * grad_2 - (" in loop and "_all_grad[_i] =" not in loop
     )
-    assert "_decay * param" in source(ADAM, decay="l2")
-    assert "_decay" not in loop
+    assert "grad_2 = scale * grad" in loop and "scale" not in source(ADAM)
+    assert "weight_decay * param" in source(ADAM, prelude=PRELUDES["l2"])
+    assert "weight_decay" not in loop
     assert "_real = float64" not in text and "float64 as _real" in source(ADAM, ("float64",) * 4)
 
 
@@ -338,13 +352,155 @@ def test_a_rule_may_use_any_name(rule):
     assert all(np.allclose(kept[name], state[name], rtol=1e-13, atol=0) for name in state)
 
 
-def test_but_for_the_two_numbers_of_the_kernel():
-    def scaled(param, grad, step, lr=0.1):
-        _scale = 2 * grad
-        return param - lr * _scale
+def own_scale(param, grad, step, lr=0.1):
+    _scale = 2 * grad
+    return param - lr * _scale
 
-    with pytest.raises(TypeError, match="'scaled': kernels have a number '_scale'"):
-        source(scaled)
+
+def names_of_preludes(param, grad, scale_2, step, scale=0.5, weight_decay=0.25, lr=0.1, _decay=2):
+    weight_decay_2 = scale * grad * _decay
+    lr_2 = lr * weight_decay
+    scale_2 = scale_2 + lr_2 * weight_decay_2
+    return param - lr * scale_2 * weight_decay, scale_2
+
+
+def no_rate(param, grad, step, scale=0.5):
+    weight_decay = scale * grad
+    return param - weight_decay
+
+
+SCALARS = {"scale": -0.75, "weight_decay": 0.3, "lr": 0.2}
+
+
+@pytest.mark.parametrize("kind", PRELUDES)
+@pytest.mark.parametrize(
+    "rule", [ADAM, RULES["adamw"], own_scale, names_of_preludes, no_rate], ids=lambda r: r.__name__
+)
+def test_a_prelude_is_composed_with_a_rule_whatever_its_names(rule, kind):
+    prelude, param = PRELUDES[kind], np.array([0.3, -0.4, 2.0])
+    wanted, expected, state = param.copy(), start(rule, param), start(rule, param)
+    arrays = lower(rule, prelude=prelude).arrays
+    batch = Batch(rule, ("float64",) * len(arrays), [3], prelude)
+    assert set(batch.lowered.prelude) <= SCALARS.keys()
+    given = {name: SCALARS[name] for name in batch.lowered.prelude}
+    for step in range(1, 5):
+        grad = np.sin(np.arange(3.0) + step)
+        wanted, expected = advance(rule, *prelude(wanted, grad, **given), expected, step)
+        members = [param, grad, *(state[name] for name in arrays[2:])]
+        batch.pointers[:, 0] = [x.ctypes.data for x in members]
+        row, slots = batch.scalars({**parse(rule).defaults, **state, "step": step}, given)
+        batch.run([row])
+        state.update(slots)
+    assert np.allclose(param, wanted, rtol=1e-12, atol=0)
+    assert all(np.allclose(state[name], expected[name], rtol=1e-12, atol=0) for name in state)
+
+
+OPERATORS = {
+    **{"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv},
+    **{"**": operator.pow, "neg": operator.neg, "<": operator.lt, "<=": operator.le},
+    **{">": operator.gt, ">=": operator.ge},
+}
+
+
+def value(node, known):
+    """The value of an expression, in floats."""
+    if node.leaf:
+        return known[node.args[0]] if node.op == "name" else node.args[0]
+    apply = OPERATORS.get(node.op) or getattr(primitives, node.op)
+    return apply(*(value(a, known) for a in node.args))
+
+
+@pytest.mark.parametrize("kind", [None, *PRELUDES])
+@pytest.mark.parametrize(
+    "rule", [*RULES.values(), own_scale, names_of_preludes, no_rate], ids=lambda r: r.__name__
+)
+def test_a_lowered_rule_computes_what_the_rule_does(rule, kind):
+    spec, prelude = parse(rule), PRELUDES.get(kind)
+    lowered = lower(rule, prelude=prelude)
+    state = {name: 0.25 + i / 8 for i, name in enumerate(spec.slots)}
+    before = {name: SCALARS[name] for name in lowered.prelude}
+    known = {"param": 0.3, "grad": -0.7, **state, **spec.defaults, "step": 6}
+    known |= {unique: before[name] for name, unique in lowered.prelude.items()}
+    for a in (*lowered.scalars, *lowered.elements):
+        known[a.name] = value(a.value, known)
+    new = {n: value(x, known) for n, x in {**lowered.stores, **lowered.tensor_slots}.items()}
+    given = prelude(0.3, -0.7, **before) if prelude else (0.3, -0.7)
+    wanted = rule(*given, *state.values(), 6)
+    wanted = dict(zip(("param", *spec.slots), wanted if spec.slots else (wanted,), strict=True))
+    assert new == pytest.approx(wanted, rel=1e-13)
+
+
+@pytest.mark.parametrize("kind", [None, *PRELUDES])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_lowered_rule_names_all_that_a_kernel_reads_and_writes(rule, kind):
+    prelude = PRELUDES.get(kind)
+    spec, lowered = parse(rule), lower(rule, prelude=prelude)
+    element = [name for name, slot in spec.slots.items() if slot.per == "element"]
+    tensor = [name for name, slot in spec.slots.items() if slot.per == "tensor"]
+    assert lowered.arrays == ("param", "grad", *element)
+    assert lowered.formats == ("float32",) * len(lowered.arrays) and not lowered.random
+    assert lowered.inputs[:1] == ("step",) and list(lowered.tensor_slots) == tensor
+    assert list(lowered.inputs[1:]) == [*tensor, *spec.defaults, *lowered.prelude.values()]
+    assert len(set(lowered.inputs)) == len(lowered.inputs)
+    assert list(lowered.stores) == ["param", *element]
+    assert set(lowered.needed) <= {*lowered.inputs, *(a.name for a in lowered.scalars)}
+    assert all(a.value.scalar for a in lowered.scalars)
+    known = {*lowered.arrays, *lowered.needed}
+    for a in lowered.elements:
+        assert names(a.value) <= known and a.name not in known
+        known.add(a.name)
+    assert all(names(value) <= known for value in lowered.stores.values())
+    assert lowered is lower(rule, None, prelude)
+
+
+def names(node):
+    """The names in an expression."""
+    if node.leaf:
+        return {node.args[0]} if node.op == "name" else set()
+    return set().union(*map(names, node.args))
+
+
+def test_random_bits_are_shared_out_by_halves_of_a_word():
+    chance = "bfloat16, stochastic"
+    assert FORMATS[chance].stochastic
+    found = lower(ADAM, (chance, "bfloat16", chance, chance)).random
+    assert found == {"param": RandomBits(0, 0), "m": RandomBits(0, 16), "v": RandomBits(2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("prelude", "message"),
+    [
+        ("l2", "a prelude is a plain function, not 'l2'; write it with def"),
+        (ADAM, "prelude 'adam': its parameters are .*; a prelude takes param, grad, then"),
+        (words_of_steps, "and no step"),
+        (lambda param, grad: (param, grad), "its source cannot be read"),
+        (rooted, "prelude 'rooted': its parameters are .x.; "),
+    ],
+)
+def test_what_is_no_prelude_is_refused(prelude, message):
+    with pytest.raises(TypeError, match=message) as error:
+        lower(ADAM, prelude=prelude)
+    assert "\n" not in str(error.value)
+
+
+def test_a_prelude_keeps_to_the_language_and_returns_two():
+    def branching(param, grad, scale):
+        if scale > 1:
+            grad = scale * grad
+        return param, grad
+
+    def alone(param, grad, scale):
+        return scale * grad
+
+    def endless(param, grad, scale):
+        return endless(param, grad, scale), grad
+
+    with pytest.raises(TypeError, match=r"prelude 'branching': line .* choose with where"):
+        source(ADAM, prelude=branching)
+    with pytest.raises(TypeError, match=r"prelude 'alone': it returns scale \* grad; return new"):
+        source(ADAM, prelude=alone)
+    with pytest.raises(TypeError, match=r"prelude 'endless.*': it calls itself"):
+        source(ADAM, prelude=endless)
 
 
 def test_a_failing_list_changes_no_state():

@@ -12,7 +12,7 @@ HEAD = """
 import copy, faulthandler, os, sys, threading
 faulthandler.dump_traceback_later({limit}, exit=True)
 import torch
-from adam_nbdev.kernels import cpu as launch
+from adam_nbdev.kernels import cpu
 from adam_nbdev.optim import Adam, SGD
 
 {launcher}
@@ -68,7 +68,7 @@ def child(work):
             os._exit(code)
     return wait(pid)
 """
-LAUNCHERS = {"openmp": "", "pool": "launch._openmp = lambda: None"}
+LAUNCHERS = {"openmp": "", "pool": "cpu._openmp = lambda: None"}
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -132,7 +132,7 @@ kept = copy.deepcopy((param, opt.state_dict()))
 
 def work():
     torch.set_num_threads(1)  # for torch's own work
-    launch.available = lambda: 2  # the step would still take two
+    cpu.available = lambda: 2  # the step would still take two
     before = count()
     steps(param, opt, 3, 6)
     after = count()
@@ -215,7 +215,7 @@ def test_a_process_that_may_have_one_thread_starts_no_other(run):
 found = []
 for threads in (1, 2):
     torch.set_num_threads(threads)
-    assert launch.available() == threads
+    assert cpu.available() == threads
     param, before = start(), count()
     opt = Adam([param], lr=0.1, weight_decay=0.1, max_norm=1e9)
     steps(param, opt, 0, 6)
