@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing._internal import common_optimizers
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adam_nbdev import optim
 from adam_nbdev.language.primitives import ema, sign
@@ -164,6 +165,20 @@ def launches(opt):
         if row.launch is not None:
             members.setdefault(row.launch, []).append(row.parameter)
     return [members[launch] for launch in sorted(members)]
+
+
+class Subtractions(TorchDispatchMode):
+    """Counts the subtractions that torch does within the steps of an optimizer."""
+
+    def __init__(self, opt):
+        super().__init__()
+        self.count = 0
+        opt.register_step_pre_hook(lambda *_: self.__enter__() and None)
+        opt.register_step_post_hook(lambda *_: self.__exit__(None, None, None))
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += "sub" in function.overloadpacket.__name__
+        return function(*args, **kwargs or {})
 
 
 def saved(opt):

@@ -11,6 +11,7 @@ from harness.torch_cases import (
     CASES,
     NAMES,
     SHAPES,
+    Subtractions,
     apart,
     backends,
     both,
@@ -21,7 +22,6 @@ from harness.torch_cases import (
     states,
     train,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from adam_nbdev import optim
 
@@ -61,20 +61,6 @@ def test_is_torchs_own_class_with_its_signature(name):
 
 
 # Two backends that are different code
-
-
-class Subtractions(TorchDispatchMode):
-    """Counts the subtractions that torch does within the steps of an optimizer."""
-
-    def __init__(self, opt):
-        super().__init__()
-        self.count = 0
-        opt.register_step_pre_hook(lambda *_: self.__enter__() and None)
-        opt.register_step_post_hook(lambda *_: self.__exit__(None, None, None))
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += "sub" in function.overloadpacket.__name__
-        return function(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize(("name", "options"), cases(pytest.mark.long))
