@@ -104,6 +104,7 @@ def test_every_module_imports_with_the_core_alone(empty, tmp_path):
     assert run(empty, code, tmp_path).stderr == ""
 
 
+@pytest.mark.long
 def test_the_torch_example_of_the_readme_runs(tmp_path):
     (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     check = 'assert {row.backend for row in optimizer.explain_backend()} == {"kernel"}'

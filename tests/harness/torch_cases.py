@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing._internal import common_optimizers
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adam_nbdev import optim
 from adam_nbdev.language.primitives import ema, sign
@@ -51,14 +52,20 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9, "nesterov": True},
     ],
 }
-#: A name and options: torch's own, and ours.
-CASES = [
-    pytest.param(name, options, id=f"{name}-{i}")
-    for name in NAMES
-    for i, options in enumerate(
-        [o.kwargs for o in INFO[name].optim_inputs_func("cpu")] + OPTIONS.get(name, [])
-    )
-]
+
+
+def cases(*marks_of_torchs):
+    """Parameters of a test: a name and options, those of torch's own tests and then ours."""
+    made = []
+    for name in NAMES:
+        theirs = [o.kwargs for o in INFO[name].optim_inputs_func("cpu")]
+        for i, options in enumerate(theirs + OPTIONS.get(name, [])):
+            marks = marks_of_torchs if i < len(theirs) else ()
+            made.append(pytest.param(name, options, id=f"{name}-{i}", marks=marks))
+    return made
+
+
+CASES = cases()
 
 SHAPES = ((3, 4), (5,), (), (2, 3, 2), (1000,))
 #: Shapes and strides that are not those of a new tensor.
@@ -158,6 +165,20 @@ def launches(opt):
         if row.launch is not None:
             members.setdefault(row.launch, []).append(row.parameter)
     return [members[launch] for launch in sorted(members)]
+
+
+class Subtractions(TorchDispatchMode):
+    """Counts the subtractions that torch does within the steps of an optimizer."""
+
+    def __init__(self, opt):
+        super().__init__()
+        self.count = 0
+        opt.register_step_pre_hook(lambda *_: self.__enter__() and None)
+        opt.register_step_post_hook(lambda *_: self.__exit__(None, None, None))
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += "sub" in function.overloadpacket.__name__
+        return function(*args, **kwargs or {})
 
 
 def saved(opt):

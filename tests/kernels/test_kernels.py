@@ -179,6 +179,7 @@ def test_what_is_printed_is_fused_and_hoisted():
     assert "_real = float64" not in text and "float64 as _real" in source(ADAM, ("float64",) * 4)
 
 
+@pytest.mark.long
 def test_a_change_in_a_helper_is_another_kernel(tmp_path):
     (tmp_path / "helper_one.py").write_text(
         "def half(x):\n    return x / 2\n\n\n"
@@ -216,6 +217,7 @@ def test_a_change_in_a_helper_is_another_kernel(tmp_path):
     assert value() == -0.25, "a damaged file of the cache is written anew"
 
 
+@pytest.mark.long
 def test_a_cache_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

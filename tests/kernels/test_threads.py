@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 HEAD = """
 import copy, faulthandler, os, sys, threading
 faulthandler.dump_traceback_later({limit}, exit=True)

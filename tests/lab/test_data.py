@@ -24,6 +24,10 @@ COUNTS = {  # of the digits 0 to 9, as published
 }
 
 
+#: 70,000 images, from the network or the cache, packed and unpacked.
+needs_mnist = pytest.mark.long
+
+
 @pytest.fixture(scope="session")
 def digits():
     return mnist()
@@ -47,12 +51,14 @@ def offline(monkeypatch):
     monkeypatch.setattr(data, "SOURCES", {"pip": refuse})
 
 
+@needs_mnist
 def test_it_is_mnist(digits):
     assert {part: np.bincount(d.labels).tolist() for part, d in digits._asdict().items()} == COUNTS
     assert digits.train.labels[0] == 5 and digits.test.labels[0] == 7
     assert [(d.images.dtype, d.images.shape[1:]) for d in digits] == [(np.uint8, (28, 28))] * 3
 
 
+@needs_mnist
 @pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize("kind", range(2))
 def test_one_bit_is_enough(digits, part, kind):
@@ -62,12 +68,14 @@ def test_one_bit_is_enough(digits, part, kind):
     assert not sound(copy)
 
 
+@needs_mnist
 def test_the_cache_is_used(content, tmp_path, offline):
     (tmp_path / "mnist.npz").write_bytes(content)
     assert sound(mnist(tmp_path))
     assert os.listdir(tmp_path) == ["mnist.npz"]
 
 
+@needs_mnist
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other arrays", "a pickle"])
 def test_a_damaged_cache_is_fetched_anew(digits, content, tmp_path, monkeypatch, damage):
     file, content = tmp_path / "mnist.npz", bytearray(content)
@@ -88,6 +96,7 @@ def test_a_damaged_cache_is_fetched_anew(digits, content, tmp_path, monkeypatch,
     assert sound(mnist(tmp_path)) and asked == [1]
 
 
+@needs_mnist
 def test_a_write_that_fails_leaves_nothing(digits, tmp_path, monkeypatch):
     def fail(file, **arrays):
         file.write_bytes(b"half of it")
@@ -100,6 +109,7 @@ def test_a_write_that_fails_leaves_nothing(digits, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@needs_mnist
 def test_two_at_once(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SOURCES", {"pip": lambda folder: digits})
     with ThreadPoolExecutor(4) as pool:
@@ -197,11 +207,13 @@ def torchvision(digits, monkeypatch):
     return module
 
 
+@needs_mnist
 def test_torchvision_is_the_second_source(digits, tmp_path, monkeypatch, torchvision):
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
     assert sound(mnist(tmp_path)) and os.listdir(tmp_path) == ["mnist.npz"]
 
 
+@needs_mnist
 def test_torchvision_can_fail_too(tmp_path, monkeypatch, torchvision):
     def fail(folder, train, download):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
@@ -212,6 +224,7 @@ def test_torchvision_can_fail_too(tmp_path, monkeypatch, torchvision):
         mnist(tmp_path)
 
 
+@needs_mnist
 def test_a_source_that_gives_something_else(digits, tmp_path, monkeypatch):
     other = Mnist(digits.train, digits.test, digits.validation)
     monkeypatch.setattr(data, "SOURCES", {"pip": lambda folder: other})

@@ -109,6 +109,7 @@ def small(monkeypatch):
     monkeypatch.setattr(experiments, "mnist", lambda: Mnist(some(), some(), some()))
 
 
+@pytest.mark.long
 def test_the_command(small, tmp_path, capsys):
     out = tmp_path / "new" / "results"
     main(f"--epochs 2 --seeds 2 --grid 0.01 0.1 --out {out}".split())

@@ -67,7 +67,13 @@ DRAW = {
 }
 
 
-@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        pytest.param(draw, id=name, marks=[pytest.mark.long] * (name in ("values", "quantities")))
+        for name, draw in DRAW.items()
+    ],
+)
 def test_the_same_run_gives_the_same_bytes(draw):
     first, second = svg(draw()), svg(draw())
     assert first == second and INK.encode() in first

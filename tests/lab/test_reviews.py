@@ -73,11 +73,16 @@ def same(some, others):
     return digest(some) == digest(others)
 
 
+#: 25,000 reviews, from the network or the cache.
+needs_reviews = pytest.mark.long
+
+
 @pytest.fixture(scope="session")
 def real():
     return reviews()
 
 
+@needs_reviews
 def test_they_are_the_reviews(real):
     texts = real.texts
     assert len(texts) == 25_000 and np.bincount(real.labels).tolist() == [12_500] * 2
@@ -86,6 +91,7 @@ def test_they_are_the_reviews(real):
     assert sum(map(len, texts)) < len(real.letters) == real.ends[-1] == 33_132_823
 
 
+@needs_reviews
 @pytest.mark.parametrize("part", range(3))
 def test_one_bit_is_enough(real, part):
     copy = [array.copy() for array in real]

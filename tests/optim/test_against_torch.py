@@ -11,16 +11,17 @@ from harness.torch_cases import (
     CASES,
     NAMES,
     SHAPES,
+    Subtractions,
     apart,
     backends,
     both,
     both_backends,
+    cases,
     gradient,
     parameters,
     states,
     train,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from adam_nbdev import optim
 
@@ -62,21 +63,7 @@ def test_is_torchs_own_class_with_its_signature(name):
 # Two backends that are different code
 
 
-class Subtractions(TorchDispatchMode):
-    """Counts the subtractions that torch does within the steps of an optimizer."""
-
-    def __init__(self, opt):
-        super().__init__()
-        self.count = 0
-        opt.register_step_pre_hook(lambda *_: self.__enter__() and None)
-        opt.register_step_post_hook(lambda *_: self.__exit__(None, None, None))
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += "sub" in function.overloadpacket.__name__
-        return function(*args, **kwargs or {})
-
-
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(("name", "options"), cases(pytest.mark.long))
 def test_the_tensors_backend_agrees_with_the_kernel_and_is_other_code(name, options):
     """Every rule ends in `param - update`: by torch, or in a kernel, which torch does not see."""
     (ours, a), _ = both(name, **options)
@@ -314,6 +301,7 @@ def test_the_gradient_goes_through_a_differentiable_step():
         assert grads[optim][i].item() == pytest.approx((up - down) / 2e-6, rel=1e-7)
 
 
+@pytest.mark.long
 def test_a_compiled_training_step():
     def train_step(model, opt, x):
         opt.zero_grad()

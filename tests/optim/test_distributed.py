@@ -20,10 +20,13 @@ from harness.distributed_worker import (
     weights,
 )
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="this build of torch has no gloo",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+        reason="this build of torch has no gloo",
+    ),
+]
 SCRIPT = Path(worker.__file__).resolve()
 
 

@@ -7,6 +7,7 @@ from adam_nbdev import optim
 from adam_nbdev.optim import tensors
 
 
+@pytest.mark.long
 def test_default_state_of_bfloat16_parameters_does_not_stall():
     """`v` of a bfloat16 parameter reaches its level; torch's stays at a half."""
     levels = []

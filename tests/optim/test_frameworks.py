@@ -8,6 +8,8 @@ import torch
 
 from adam_nbdev.optim import Adam, AdamW
 
+pytestmark = pytest.mark.long
+
 OPTIONS = {"lr": 0.05, "weight_decay": 0.1}
 EPOCHS = 2
 LONGEST = 0.3  # of a gradient, where it is clipped

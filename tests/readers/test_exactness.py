@@ -62,6 +62,7 @@ def test_bfloat16_parameter_moves_from_zero_although_beta2_rounds_to_one_there()
     assert -0.25 < path[-1, 0] < -0.15
 
 
+@pytest.mark.long
 def test_bfloat16_state_is_kept_in_float32_and_reaches_its_level():
     adam, grad = RULES["adam"], torch.ones(1, dtype=torch.bfloat16)
     param, state = grad * 0, start(adam, grad)
