@@ -65,6 +65,7 @@ _LATEX = {
     ">=": (r"{} \ge {}", 1, (2, 2)),
     "*": (r"{} \, {}", 3, (3, 5)),
     "odot": (r"{} \odot {}", 3, (5, 5)),
+    "cdot": (r"{} \cdot {}", 3, (3, 5)),
     "/": (r"\frac{{{}}}{{{}}}", 5, (0, 0)),
     "**": ("{}^{{{}}}", 6, (ATOM, 0)),
     "sqrt": (r"\sqrt{{{}}}", ATOM, (0,)),
@@ -88,10 +89,15 @@ def _number(value):
     return rf"{mantissa} \cdot {power}" if power and mantissa != "1" else power or mantissa
 
 
+def _begins_with_number(node):
+    return node.op == "number" or (node.op == "**" and _begins_with_number(node.args[0]))
+
+
 def _dotted(node):
     if node.leaf:
         return node
     op = "odot" if node.op == "*" and node.args[0] == node.args[1] else node.op
+    op = "cdot" if op == "*" and _begins_with_number(node.args[1]) else op
     return Node(op, tuple(_dotted(a) for a in node.args), node.scalar)
 
 

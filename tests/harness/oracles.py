@@ -97,12 +97,17 @@ def torch_run(make, grads, slots, begin=0.0):
     return np.array([[x.numpy() for x in row] for row in history])
 
 
-def weighted(values, decay):
-    """Moving average from 0 in closed form, as the sum of weights that the papers write."""
+def discounted(values, decay, scale=1.0):
+    """Sum from 0 in closed form, in which a value of k steps ago has the weight `decay**k`."""
     steps = np.arange(len(values))
     age = steps[:, None] - steps
-    weights = np.where(age >= 0, (1 - decay) * float(decay) ** np.maximum(age, 0), 0.0)
+    weights = np.where(age >= 0, scale * float(decay) ** np.maximum(age, 0), 0.0)
     return weights @ values
+
+
+def weighted(values, decay):
+    """Moving average from 0 in closed form, as the sum of weights that the papers write."""
+    return discounted(values, decay, 1 - decay)
 
 
 def path(param, updates, *slots):
