@@ -38,6 +38,8 @@ class Evidence:
     distinct: tuple = (900, "")
     #: Slots whose unit in the last place is that of a value of typical size: (names, reason).
     typical: tuple = ((), "")
+    #: Slots that may be off by more than 10 units in the long run in Node: ({slot: units}, reason).
+    ulps: tuple = ({}, "")
     #: With what `grade` finds a fault that the usual hyperparameters hide: {fault: (them, reason)}.
     outside: dict = field(default_factory=dict)
 
