@@ -36,6 +36,8 @@ class Evidence:
     gradients: tuple = (lambda grads: grads, "")
     #: More than so many parameters of the long run are distinct: (number, reason).
     distinct: tuple = (900, "")
+    #: Whether the size of the gradients drops out exactly, if there is no eps.
+    scale_free: bool = False
     #: Slots whose unit in the last place is that of a value of typical size: (names, reason).
     typical: tuple = ((), "")
     #: Slots that may be off by more than 10 units in the long run in Node: ({slot: units}, reason).

@@ -13,4 +13,5 @@ ADAGRAD = Evidence(
         ("eps inside the root", "(sqrt(accumulator) + eps)", "sqrt(accumulator + eps)"),
         ("step counted too", "update = lr", "update = lr / sqrt(step)"),
     ],
+    scale_free=True,
 )  # fmt: skip

@@ -34,4 +34,5 @@ ADAM = Evidence(
         ("decay that was not asked for", "param - update", "param - 0.001 * param - update"),
         ("clipped", "param - update", "param - update / (1 + update * update)"),
     ],
+    scale_free=True,
 )  # fmt: skip

@@ -20,4 +20,5 @@ ADAM_UNCORRECTED = Evidence(
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
         ("momentum on the rescaled gradient", "lr * m / (sqrt(v) + eps)", "lr * grad / (sqrt(v) + eps)"),
     ],
+    scale_free=True,
 )  # fmt: skip

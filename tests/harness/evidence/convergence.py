@@ -40,6 +40,7 @@ AMSGRAD = Evidence(
         ("minimum", "maximum(v_max, v)", "-maximum(-v_max, -v)"),
         ("old v", "v_max = maximum(v_max, v)", "v_max = maximum(v_max, (v - (1 - beta2) * square) / beta2)"),
     ],
+    scale_free=True,
 )  # fmt: skip
 
 

@@ -29,4 +29,5 @@ LAPROP = Evidence(
         "it averages quotients of both signs: where they cancel, one unit of a summand is many of "
         "the sum",
     ),
+    scale_free=True,
 )  # fmt: skip

@@ -78,6 +78,7 @@ RMSPROP = Evidence(
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
         ("old v", "sqrt(v)", "sqrt((v - (1 - decay) * square) / decay)"),
     ],
+    scale_free=True,
 )  # fmt: skip
 
 
@@ -101,6 +102,7 @@ RMSPROP_MOMENTUM = Evidence(
         ("lr inside, update unscaled", "update = lr * buffer", "update = buffer"),
         ("eps inside the root", "(sqrt(v) + eps)", "sqrt(v + eps)"),
     ],
+    scale_free=True,
 )  # fmt: skip
 
 
@@ -133,4 +135,5 @@ RMSPROP_CORRECTED = Evidence(
         ("step starts at 2", "unbias(v, decay, step)", "unbias(v, decay, step + 1)"),
         ("state overwritten", "param - update, v", "param - update, v_hat"),
     ],
+    scale_free=True,
 )  # fmt: skip

@@ -36,4 +36,5 @@ ADAMW = Evidence(
         ("m and v exchanged", "m, v, step, lr, beta1", "v, m, step, lr, beta1"),
         ("not decayed where the gradient is 0", "decoupled(param, lr, weight_decay)", "where(absolute(grad) > 0, decoupled(param, lr, weight_decay), param)"),
     ],
+    scale_free=True,
 )  # fmt: skip
