@@ -125,20 +125,22 @@ def label_end(ax, ends):
     """
     figure, size = ax.figure, require("matplotlib").rcParams["font.size"]
     figure.set_figheight(max(figure.get_figheight(), 1.3 * size * len(ends) / 72 + 0.7))
-    figure.draw_without_rendering()
-    points = 72 / figure.dpi
-    heights = [points * ax.transData.transform((x, y))[1] for x, y, *_ in ends]
-    return [
+    labels = [
         ax.annotate(
             text,
             (x, y),
-            xytext=(16, new - old),
+            xytext=(16, 0),
             textcoords="offset points",
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "shrinkA": 1, "shrinkB": 2},
         )
-        for (x, y, text, color), old, new in zip(
-            ends, heights, spread(heights, 1.3 * size), strict=True
-        )
+        for x, y, text, color in ends
     ]
+    for _ in range(3):  # many labels take room from the axes, which moves the ends
+        figure.draw_without_rendering()
+        points = 72 / figure.dpi
+        heights = [points * ax.transData.transform((x, y))[1] for x, y, *_ in ends]
+        for label, old, new in zip(labels, heights, spread(heights, 1.3 * size), strict=True):
+            label.xyann = (16, new - old)
+    return labels

@@ -9,6 +9,7 @@ __all__ = ['SYMBOLS', 'symbol', 'Formula', 'equations', 'formula', 'expression']
 import math
 import re
 
+from ..language.catalogue import word
 from ..language.program import ATOM, INFIX, Dialect, Node, program, write
 
 # %% ../../nbs/workshop/readers/latex.ipynb #4aa8d756
@@ -36,15 +37,20 @@ _GREEK = (
 ).split()
 
 
+def _said(name):
+    """The symbol of an identifier that has one by a table, else an empty string."""
+    said = word(name)
+    return SYMBOLS.get(name, said.symbol if said else "")
+
+
 def symbol(name, time=""):
     """The LaTeX symbol of an identifier, with a time as its last index.
 
     `beta1` gives `\\beta_{1}`, `m_hat` at time `t` gives `\\hat{m}_{t}`, `speed` gives
-    `\\mathrm{speed}`; the table `SYMBOLS` comes first.
+    `\\mathrm{speed}`; the table `SYMBOLS` and the words of the catalogue come first.
     """
-    if name in SYMBOLS:
-        index = "_{" + time + "}" if time else ""
-        return SYMBOLS[name].replace("@", index) if "@" in SYMBOLS[name] else SYMBOLS[name]
+    if said := _said(name):
+        return said.replace("@", "_{" + time + "}" if time else "")
     base, digits = re.fullmatch(r"(.*?)_?(\d*)", name).groups()
     base, hat = (base[: -len("_hat")], True) if base.endswith("_hat") else (base, False)
     letter = f"\\{base}" if base in _GREEK else base
@@ -59,6 +65,7 @@ _LATEX = {
     ">=": (r"{} \ge {}", 1, (2, 2)),
     "*": (r"{} \, {}", 3, (3, 5)),
     "odot": (r"{} \odot {}", 3, (5, 5)),
+    "cdot": (r"{} \cdot {}", 3, (3, 5)),
     "/": (r"\frac{{{}}}{{{}}}", 5, (0, 0)),
     "**": ("{}^{{{}}}", 6, (ATOM, 0)),
     "sqrt": (r"\sqrt{{{}}}", ATOM, (0,)),
@@ -82,10 +89,15 @@ def _number(value):
     return rf"{mantissa} \cdot {power}" if power and mantissa != "1" else power or mantissa
 
 
+def _begins_with_number(node):
+    return node.op == "number" or (node.op == "**" and _begins_with_number(node.args[0]))
+
+
 def _dotted(node):
     if node.leaf:
         return node
     op = "odot" if node.op == "*" and node.args[0] == node.args[1] else node.op
+    op = "cdot" if op == "*" and _begins_with_number(node.args[1]) else op
     return Node(op, tuple(_dotted(a) for a in node.args), node.scalar)
 
 
@@ -101,7 +113,7 @@ def _spelling(prog):
     names = ["param", "grad", "step", *spec.slots, *spec.defaults]
     names = dict.fromkeys([*names, *(a.alias for a in prog.assignments)])
     taken, plain = {}, set()
-    for name in sorted(names, key=lambda name: name not in SYMBOLS):
+    for name in sorted(names, key=lambda name: not _said(name)):
         honest = name != "square" or (len(squares) == 1 and squares[0] in _SQUARES)
         if not honest or taken.setdefault(symbol(name), name) != name:
             plain.add(name)

@@ -9,6 +9,7 @@ from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
+from ._family import lion, nadam
 
 #: Every rule of the book by its name.
 RULES = {
@@ -32,6 +33,8 @@ RULES = {
         amsgrad_torch,
         adopt,
         adamw,
+        lion,
+        nadam,
     )
 }
 __all__ = ["RULES", *RULES]

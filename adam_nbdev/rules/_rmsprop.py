@@ -61,6 +61,16 @@ enter(
         {"down": ("etas", 0), "up": ("etas", 1),
          "smallest": ("step_sizes", 0), "largest": ("step_sizes", 1)},
     ),
+    words={
+        "previous": ("t", "the gradient of the last step"),
+        "agreement": ("t", "positive where two gradients in a row have one sign"),
+        "factor": ("t", "by what the step size is multiplied"),
+        "size": ("t", "the step size of a coordinate"),
+        "down": ("", "factor of the step size after a change of sign"),
+        "up": ("", "factor of the step size after none"),
+        "smallest": ("", "smallest step size"),
+        "largest": ("", "largest step size"),
+    },
 )
 
 # %% ../../nbs/background/rmsprop.ipynb #7aae2ce7

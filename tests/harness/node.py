@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from adam_nbdev.language.rule import parse
+from adam_nbdev.language.run import run
 from adam_nbdev.readers.javascript import javascript
 from adam_nbdev.readers.trace import Float
+from harness.cases import called
 
 NODE = shutil.which("node")
 
@@ -51,10 +53,7 @@ def in_node(rule, grads, start):
 
 
 def in_python(rule, grads, start):
-    param, *state = map(Float, start)
-    history, defaults = [], {n: Float(v) for n, v in parse(rule).defaults.items()}
-    for step, grad in enumerate(grads, start=1):
-        new = rule(param, Float(grad), *state, step, **defaults)
-        param, *state = new if isinstance(new, tuple) else (new,)
-        history.append([param, *state])
-    return np.array(history, dtype=float)
+    spec, (param, *state) = parse(rule), start
+    state, advance = dict(zip(spec.slots, state, strict=True)), called(rule, spec.defaults)
+    steps = run(rule, grads, param, state, number=Float, advance=advance)
+    return np.array([[step.param, *step.state.values()] for step in steps], dtype=float)

@@ -1,7 +1,8 @@
 """The grader: what is right in other words passes, what is wrong is told where."""
 
 import pytest
-from harness.mutants import FAULTS, function, sources
+from harness.evidence import EVIDENCE
+from harness.mutants import function, sources
 
 from adam_nbdev.readers.grade import grade
 from adam_nbdev.readers.trace import table
@@ -63,24 +64,21 @@ def test_slots_may_have_other_names_and_another_order(tmp_path):
     assert grade(written(swapped, tmp_path, HEAD.replace("m, v,", "v, m,")), ADAM)
 
 
-# What shows only with unusual hyperparameters: a first step that is longer than the longest.
-OUTSIDE = {"lr counted as seen": {"lr": 100.0}}
-
-
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_is_itself_and_no_mutant_of_it_passes(name, tmp_path):
     assert grade(RULES[name], RULES[name])
+    outside = {fault: chosen for fault, (chosen, _) in EVIDENCE[name].outside.items()}
     passed = [
         fault
         for fault, source in sources(RULES[name])
-        if grade(function(name, source, tmp_path), RULES[name], **OUTSIDE.get(fault, {}))
+        if grade(function(name, source, tmp_path), RULES[name], **outside.get(fault, {}))
     ]
     assert not passed
 
 
 def test_the_mutants_of_adam_are_those_of_the_list():
     named = [fault for fault, _ in sources(ADAM)]
-    assert {fault for fault, *_ in FAULTS["adam"]} <= set(named) and len(named) > 40
+    assert {fault for fault, *_ in EVIDENCE["adam"].faults} <= set(named) and len(named) > 40
 
 
 WHERE = {  # a fault of the list: the step and the quantity that the grader names

@@ -5,7 +5,9 @@ import subprocess
 
 import numpy as np
 import pytest
+from harness.evidence import EVIDENCE
 from harness.node import NODE, in_node, in_python, node  # noqa: F401
+from harness.oracles import Evidence
 
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.primitives import absolute, ema, maximum, sign, sqrt, where
@@ -35,22 +37,17 @@ def ulps(a, b, size=None):
 def test_a_thousand_random_steps_agree_to_ten_units_in_the_last_place(rule):
     grads = np.random.default_rng(3).normal(size=1000) * 10.0 ** (np.arange(1000) % 7 - 3)
     start = [0.7, *(slot.start for slot in parse(rule).slots.values())]
-    distinct = 900
-    if rule.__name__ == "rprop":
-        # Random signs take its size to the smallest and leave it there. Signs that change at every
-        # sixth step keep it between its bounds; at each change it rests.
-        grads = np.abs(grads) * np.where(np.arange(1000) // 6 % 2, -1, 1)
-        distinct = 1000 - 1000 // 6 - 1
+    evidence = EVIDENCE.get(rule.__name__, Evidence(rule, [], []))
+    grads = evidence.gradients[0](grads)
     expected = in_python(rule, grads.tolist(), start)
-    assert len(np.unique(expected[:, 0])) > distinct
+    assert len(np.unique(expected[:, 0])) > evidence.distinct[0]
     found = in_node(rule, grads.tolist(), start)
     size = np.abs(expected)
-    if rule.__name__ == "laprop":
-        # It averages quotients of both signs. Where they cancel, one unit of a summand is many of
-        # the sum, so its unit is that of a sum of typical size; param and v need no such mercy.
-        size[:, 1] = np.maximum(size[:, 1], np.median(size[:, 1]))
-        assert ulps(found[:, [0, 2]], expected[:, [0, 2]]).max() <= 10
-    assert ulps(found, expected, size).max() <= 10
+    for slot in evidence.typical[0]:
+        place = 1 + list(parse(rule).slots).index(slot)
+        size[:, place] = np.maximum(size[:, place], np.median(size[:, place]))
+    bounds = [evidence.ulps[0].get(name, 10) for name in ("param", *parse(rule).slots)]
+    assert np.all(ulps(found, expected, size) <= bounds)
 
 
 @pytest.mark.parametrize("rule", [*RULES.values(), every_primitive], ids=lambda r: r.__name__)

@@ -3,24 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from harness.cases import beginning, disagreement, distance, gradients, run, torch_run
+from harness.cases import beginning, distance, gradients, run
+from harness.evidence import EVIDENCE
+from harness.oracles import disagreement, torch_run
 
 from adam_nbdev.language.primitives import l2
-from adam_nbdev.rules import RULES
+from adam_nbdev.rules import RULES, adam, adamw
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_agrees_with_its_oracles_over_a_thousand_steps(name):
-    assert disagreement(RULES[name], name, gradients(1000)) < 1e-11
+    assert disagreement(RULES[name], EVIDENCE[name], gradients(1000)) < 1e-11
 
 
 def adam_l2(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
-    adam = RULES["adam"]
     grad = l2(param, grad, weight_decay)
     return adam(param, grad, m, v, step, lr, beta1, beta2, eps)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(RULES["adamw"], "AdamW"), (adam_l2, "Adam")])
+@pytest.mark.parametrize(("ours", "theirs"), [(adamw, "AdamW"), (adam_l2, "Adam")])
 def test_both_kinds_of_weight_decay_agree_with_torch_at_a_large_rate(ours, theirs):
     grads = gradients(1000)
     expected = torch_run(
