@@ -121,13 +121,16 @@ def path(param, updates, *slots):
 
 def disagreement(function, evidence, grads):
     """How far a function is from the oracles of a rule, in parameter and state."""
-    worst = 0.0
+    return max(disagreements(function, evidence, grads))
+
+
+def disagreements(function, evidence, grads):
+    """How far it is from one oracle after another; infinite where that is NaN or an error."""
     for oracle, several in evidence.oracles:
         for hyperparameters in several:
             theirs = _history(oracle, tuple(hyperparameters.items()), grads.shape, grads.tobytes())
             error = _error(function, evidence.rule, theirs, grads, hyperparameters)
-            worst = max(worst, math.inf if math.isnan(error) else error)
-    return worst
+            yield math.inf if math.isnan(error) else error
 
 
 @cache
