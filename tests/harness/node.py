@@ -1,10 +1,12 @@
 """Rules in Node, as JavaScript, and the same runs in Python."""
 
+import atexit
 import json
 import math
 import os
 import shutil
 import subprocess
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,16 +20,27 @@ from harness.cases import called
 NODE = shutil.which("node")
 
 RUN = """
-const [rule, grads, start] = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const step = (0, eval)("(" + rule + ")");
 const number = x => ({NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity})[x] ?? x;
-let [param, ...state] = start, history = [];
-grads.forEach((grad, i) => {
-  [param, ...state] = step(param, number(grad), ...state, i + 1);
-  history.push([param, ...state].map(String));
+require("readline").createInterface({input: process.stdin}).on("line", line => {
+  const [rule, grads, start] = JSON.parse(line);
+  const step = (0, eval)("(" + rule + ")");
+  let [param, ...state] = start, history = [];
+  grads.forEach((grad, i) => {
+    [param, ...state] = step(param, number(grad), ...state, i + 1);
+    history.push([param, ...state].map(String));
+  });
+  console.log(JSON.stringify(history));
 });
-console.log(JSON.stringify(history));
 """
+
+
+@cache
+def session():
+    """A process of Node that answers each line with one; it ends with the tests."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([NODE, "-e", RUN], **pipes)
+    atexit.register(process.stdin.close)
+    return process
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +54,12 @@ def node():
 def in_node(rule, grads, start):
     texts = [repr(g) if not math.isfinite(g) else g for g in grads]
     texts = [{"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(t, t) for t in texts]
-    done = subprocess.run(
-        [NODE, "-e", RUN],
-        input=json.dumps([javascript(rule), texts, start]),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return np.array(json.loads(done.stdout), dtype=float)
+    node = session()
+    node.stdin.write(json.dumps([javascript(rule), texts, start]) + "\n")
+    node.stdin.flush()
+    answer = node.stdout.readline()
+    assert answer, "Node ended: what it says is on standard error"
+    return np.array(json.loads(answer), dtype=float)
 
 
 def in_python(rule, grads, start):

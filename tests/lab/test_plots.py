@@ -79,7 +79,9 @@ def test_the_same_run_gives_the_same_bytes(draw):
     assert first == second and INK.encode() in first
 
 
-@pytest.mark.parametrize("draw", [DRAW["values"], DRAW["quantities"]])
+@pytest.mark.parametrize(
+    "draw", [pytest.param(DRAW["values"], marks=pytest.mark.long), DRAW["quantities"]]
+)
 def test_no_label_covers_another(draw):
     figure = draw()
     for one, other in itertools.combinations([box for _, box in texts(figure)], 2):
@@ -87,13 +89,12 @@ def test_no_label_covers_another(draw):
 
 
 def test_values_are_those_of_the_runs():
-    (ax,) = plot_values(RUNS).axes
+    figure = plot_values(RUNS)
+    (ax,) = figure.axes
     for run, line in zip(RUNS, ax.lines, strict=True):
         assert np.array_equal(line.get_ydata(), run.excess)
         assert line.get_color() == style(run.rule)["color"]
-    assert [words for words, _ in texts(plot_values(RUNS))] == [
-        style(name)["label"] for name in RULES
-    ]
+    assert [words for words, _ in texts(figure)] == [style(name)["label"] for name in RULES]
 
 
 def test_labels_can_be_given():

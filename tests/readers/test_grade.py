@@ -64,6 +64,7 @@ def test_slots_may_have_other_names_and_another_order(tmp_path):
     assert grade(written(swapped, tmp_path, HEAD.replace("m, v,", "v, m,")), ADAM)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_is_itself_and_no_mutant_of_it_passes(name, tmp_path):
     assert grade(RULES[name], RULES[name])

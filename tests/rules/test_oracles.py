@@ -11,6 +11,7 @@ from adam_nbdev.language.primitives import l2
 from adam_nbdev.rules import RULES, adam, adamw
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RULES)
 def test_agrees_with_its_oracles_over_a_thousand_steps(name):
     assert disagreement(RULES[name], EVIDENCE[name], gradients(1000)) < 1e-11
