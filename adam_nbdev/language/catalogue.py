@@ -37,7 +37,10 @@ class Torch:
 
     def answers(self, group):
         """Whether a parameter group, a dict, means this rule."""
-        return all(bool(group.get(name)) == wanted for name, wanted in self.when.items())
+        for name, wanted in self.when.items():
+            if bool(group.get(name)) != wanted:
+                return False
+        return True
 
     def number(self, name, group):
         """A hyperparameter of the rule as a parameter group has it."""

@@ -66,6 +66,9 @@ class Layout:
         self.bytes, self.strides = list(map(BYTES, local)), [p.stride() for p in local]
         self.contiguous = all(p.is_contiguous() for p in local)
         self.single = any(p.numel() == 1 for p in local)
+        # torch itself refuses a gradient of another dtype, but for parameters that allow it
+        free = any(getattr(p, "grad_dtype", p.dtype) != p.dtype for p in params)
+        self.any_dtype = free or self.dtype.itemsize == 2
 
     def fits(self, params, grads, here):
         """Whether parameters and gradients lie as they did; `here`: who has a gradient, or None."""
@@ -73,7 +76,7 @@ class Layout:
             return False
         if self.single and any(map(torch.Tensor.is_neg, grads)):  # else such a view has gaps
             return False
-        if not set(map(DTYPE, chain(params, grads))) <= {self.dtype}:
+        if self.any_dtype and set(map(DTYPE, chain(params, grads))) - {self.dtype}:
             return False
         sizes, strides, stride = self.bytes, self.strides, torch.Tensor.stride
         if here is not None:
@@ -139,7 +142,7 @@ def distinct(self, groups):
     Parameters
     ----------
     groups : array of int, (parameters,)
-        The number of the group of each parameter.
+        The number of the group of each parameter, rising.
 
     Returns
     -------
@@ -148,12 +151,12 @@ def distinct(self, groups):
     which : array of int, (parameters,)
         Places in `rows`.
     """
-    first = self.counts[:1].tobytes()
-    same = self.counts.tobytes() == first * len(self.counts)
+    counts = self.counts.tobytes()
+    same = counts == counts[:4] * len(self.counts)
     if same and all((row == row[0]).all() for row in self.values):
-        slots = dict(zip(self.names, self.values[:, 0].tolist(), strict=True))
+        slots = {name: float(row[0]) for name, row in zip(self.names, self.values, strict=True)}
         step = int(self.counts[0]) + 1
-        return [(group, step, slots) for group in range(int(groups.max()) + 1)], groups
+        return [(group, step, slots) for group in range(int(groups[-1]) + 1)], groups
     table = np.vstack([groups, self.counts.astype(float) + 1, self.values])
     found, which = np.unique(table, axis=1, return_inverse=True)
     rows = [
@@ -187,7 +190,8 @@ class KernelBucket:
         places = {id(m.group): m.group for m in members}
         self.groups, order = list(places.values()), {i: k for k, i in enumerate(places)}
         self.group = np.array([order[id(m.group)] for m in members])
-        self.formats, self.numbers = formats, np.array([m.number for m in members], np.uint32)
+        self.formats, self.random = formats, any("stochastic" in form for form in formats)
+        self.numbers = np.array([m.number for m in members], np.uint32)
         self.grads = self.here = None
 
     def release(self):
@@ -199,7 +203,8 @@ class KernelBucket:
 def is_current(self, shown=True):
     """Whether parameters, gradients and state still are as sorted; notes the gradients."""
     params, grads, here = self.params, list(map(GRAD, self.params)), None
-    if type(None) in set(map(type, grads)):
+    kinds = set(map(type, grads))
+    if type(None) in kinds:
         here = np.array([g is not None for g in grads])
         grads = [g for g in grads if g is not None]
     if self.distributed:
@@ -207,20 +212,22 @@ def is_current(self, shown=True):
         if list(map(placement, present)) != list(map(placement, grads)):
             return False
         params, grads = list(map(on_process, params)), list(map(on_process, grads))
+        kinds = set(map(type, grads))
     try:
         addresses = list(map(torch.Tensor.data_ptr, grads))
         fits = (
             list(map(torch.Tensor.data_ptr, params)) == self.layout.addresses
             and (not shown or self.held.is_current())
-            and set(map(type, grads)) <= PLAIN
+            and kinds <= PLAIN | {type(None)}
             and self.layout.fits(params, grads, here)
         )
     except RuntimeError:  # a sparse gradient has no address
         return False
     if fits:
         self.grads, self.here = grads, here  # kept alive until the launch
-        self.batch.pointers[1, :] = 0
-        self.batch.pointers[1, slice(None) if here is None else here] = addresses
+        self.batch.pointers[1] = addresses if here is None else 0
+        if here is not None:
+            self.batch.pointers[1, here] = addresses
     return fits
 
 
@@ -236,17 +243,17 @@ def squares(self):
 def prepare(self, numbers):
     """The rows of scalars, and what the tensor slots become."""
     found, which = self.held.distinct(self.group)
-    rows, slots = [], np.empty((len(self.held.names), len(found)))
-    for k, (group, step, given) in enumerate(found):
+    rows, slots = [], []
+    for group, step, given in found:
         chosen, prelude = numbers(self.groups[group], step)
         row, new = self.batch.scalars({**chosen, **given, "step": step}, prelude)
         rows.append(row)
-        slots[:, k] = [new[name] for name in self.held.names]
+        slots.append([new[name] for name in self.held.names])
     self.batch.rows[:] = which
-    if any("stochastic" in form for form in self.formats):
+    if self.random:
         steps = self.held.counts.astype(np.uint32) + np.uint32(1)
         self.batch.keys[:] = self.numbers * np.uint32(0x9E3779B1) + steps * np.uint32(0x85EBCA6B)
-    return rows, slots[:, which]
+    return rows, np.transpose(slots)[:, which] if self.held.names else None
 
 
 @patch_to(KernelBucket)
