@@ -46,7 +46,8 @@ def main(force):
     subprocess.run([programs / "jupyter-book", "config", "sphinx", ROOT], check=True, stdout=-3)
     sphinx = [programs / "sphinx-build", "-b", "html", "-j", "2", "-W", "--keep-going"]
     path = os.pathsep.join([str(ROOT / "book/extensions"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(kernels())}
+    one = {"OPENBLAS_NUM_THREADS": "1"}  # two pages at a time: more threads would fight for cores
+    environment = {**one, **os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(kernels())}
     done = subprocess.run([*sphinx, "-d", BUILD / "doctrees", ROOT, PAGES], env=environment)
     if done.returncode:
         sys.exit("The book was not built: the warnings above say why.")

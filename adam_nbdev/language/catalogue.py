@@ -37,10 +37,7 @@ class Torch:
 
     def answers(self, group):
         """Whether a parameter group, a dict, means this rule."""
-        for name, wanted in self.when.items():
-            if bool(group.get(name)) != wanted:
-                return False
-        return True
+        return all(bool(group.get(name)) == wanted for name, wanted in self.when.items())
 
     def number(self, name, group):
         """A hyperparameter of the rule as a parameter group has it."""
