@@ -90,7 +90,7 @@ def word(name):
     """The `Word` that some rule in the catalogue has for a name, or None."""
     return next((e.words[name] for e in ENTRIES.values() if name in e.words), None)
 
-
+# %% ../../nbs/workshop/language/catalogue.ipynb #b4e01dfa
 def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
     """Enter a rule into the catalogue.
 

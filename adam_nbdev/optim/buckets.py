@@ -27,7 +27,7 @@ torch = require("torch")
 class Member(NamedTuple):
     """A parameter that is sorted into a bucket."""
 
-    number: int  # in the optimizer, from 0
+    index: int  # in the optimizer, from 0
     group: dict
     param: torch.Tensor
     state: dict
@@ -38,17 +38,17 @@ class Member(NamedTuple):
 class Bucket(Protocol):
     """A way of stepping some parameters."""
 
-    def is_current(self, shown):
+    def is_current(self, exposed):
         """Whether parameters, gradients and state still are as sorted; notes the gradients.
 
-        The state need not be looked at if nobody outside has been `shown` it.
+        The state need not be looked at if nobody outside has been given it.
         """
 
     def squares(self):
         """The sum of the squares of the gradients that were noted."""
 
-    def prepare(self, numbers):
-        """All that may fail. `numbers(group, step)` gives hyperparameters and prelude, dicts."""
+    def prepare(self, scalars_of):
+        """All that may fail. `scalars_of(group, step)` gives hyperparameters and prelude, dicts."""
 
     def apply(self, prepared):
         """Step with what `prepare` returned; count the step."""
@@ -70,8 +70,8 @@ class Layout:
         free = any(getattr(p, "grad_dtype", p.dtype) != p.dtype for p in params)
         self.any_dtype = free or self.dtype.itemsize == 2
 
-    def fits(self, params, grads, here):
-        """Whether parameters and gradients lie as they did; `here`: who has a gradient, or None."""
+    def fits(self, params, grads, has_grad):
+        """Whether parameters and gradients lie as they did; `has_grad` is None if all have one."""
         if self.dtype.is_complex and any(map(torch.Tensor.is_conj, grads)):
             return False
         if self.single and any(map(torch.Tensor.is_neg, grads)):  # else such a view has gaps
@@ -79,8 +79,8 @@ class Layout:
         if self.any_dtype and set(map(DTYPE, chain(params, grads))) - {self.dtype}:
             return False
         sizes, strides, stride = self.bytes, self.strides, torch.Tensor.stride
-        if here is not None:
-            sizes, strides = list(compress(sizes, here)), compress(strides, here)
+        if has_grad is not None:
+            sizes, strides = list(compress(sizes, has_grad)), compress(strides, has_grad)
         if list(map(BYTES, grads)) != sizes:
             return False
         if self.contiguous:
@@ -127,11 +127,11 @@ class Held:
             and list(map(torch.Tensor.data_ptr, self.tensors)) == self.addresses
         )
 
-    def advance(self, slots, here):
+    def advance(self, slots, has_grad):
         """Count a step of those that have a gradient, and give them new tensor slots."""
-        self.counts += 1 if here is None else here
+        self.counts += 1 if has_grad is None else has_grad
         if self.names:
-            present = slice(None) if here is None else here
+            present = slice(None) if has_grad is None else has_grad
             self.values[:, present] = slots[:, present]
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #2c784833
@@ -191,8 +191,8 @@ class KernelBucket:
         self.groups, order = list(places.values()), {i: k for k, i in enumerate(places)}
         self.group = np.array([order[id(m.group)] for m in members])
         self.formats, self.random = formats, any("stochastic" in form for form in formats)
-        self.numbers = np.array([m.number for m in members], np.uint32)
-        self.grads = self.here = None
+        self.indices = np.array([m.index for m in members], np.uint32)
+        self.grads = self.has_grad = None
 
     def release(self):
         """Let go of the gradients that were noted."""
@@ -200,15 +200,15 @@ class KernelBucket:
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #1a10f2be
 @patch_to(KernelBucket)
-def is_current(self, shown=True):
+def is_current(self, exposed=True):
     """Whether parameters, gradients and state still are as sorted; notes the gradients."""
-    params, grads, here = self.params, list(map(GRAD, self.params)), None
+    params, grads, has_grad = self.params, list(map(GRAD, self.params)), None
     kinds = set(map(type, grads))
     if type(None) in kinds:
-        here = np.array([g is not None for g in grads])
+        has_grad = np.array([g is not None for g in grads])
         grads = [g for g in grads if g is not None]
     if self.distributed:
-        present = params if here is None else compress(params, here)
+        present = params if has_grad is None else compress(params, has_grad)
         if list(map(placement, present)) != list(map(placement, grads)):
             return False
         params, grads = list(map(on_process, params)), list(map(on_process, grads))
@@ -217,17 +217,17 @@ def is_current(self, shown=True):
         addresses = list(map(torch.Tensor.data_ptr, grads))
         fits = (
             list(map(torch.Tensor.data_ptr, params)) == self.layout.addresses
-            and (not shown or self.held.is_current())
+            and (not exposed or self.held.is_current())
             and kinds <= PLAIN | {type(None)}
-            and self.layout.fits(params, grads, here)
+            and self.layout.fits(params, grads, has_grad)
         )
     except RuntimeError:  # a sparse gradient has no address
         return False
     if fits:
-        self.grads, self.here = grads, here  # kept alive until the launch
-        self.batch.pointers[1] = addresses if here is None else 0
-        if here is not None:
-            self.batch.pointers[1, here] = addresses
+        self.grads, self.has_grad = grads, has_grad  # kept alive until the launch
+        self.batch.pointers[1] = addresses if has_grad is None else 0
+        if has_grad is not None:
+            self.batch.pointers[1, has_grad] = addresses
     return fits
 
 
@@ -240,19 +240,19 @@ def squares(self):
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #24fda323
 @patch_to(KernelBucket)
-def prepare(self, numbers):
+def prepare(self, scalars_of):
     """The rows of scalars, and what the tensor slots become."""
     found, which = self.held.distinct(self.group)
     rows, slots = [], []
     for group, step, given in found:
-        chosen, prelude = numbers(self.groups[group], step)
+        chosen, prelude = scalars_of(self.groups[group], step)
         row, new = self.batch.scalars({**chosen, **given, "step": step}, prelude)
         rows.append(row)
         slots.append([new[name] for name in self.held.names])
     self.batch.rows[:] = which
     if self.random:
         steps = self.held.counts.astype(np.uint32) + np.uint32(1)
-        self.batch.keys[:] = self.numbers * np.uint32(0x9E3779B1) + steps * np.uint32(0x85EBCA6B)
+        self.batch.keys[:] = self.indices * np.uint32(0x9E3779B1) + steps * np.uint32(0x85EBCA6B)
     return rows, np.transpose(slots)[:, which] if self.held.names else None
 
 
@@ -263,8 +263,9 @@ def apply(self, prepared):
     try:
         self.batch.run(rows)
     finally:  # also where an interrupt arrives during the launch, which is not cut short
-        self.held.advance(slots, self.here)
-        written = self.params if self.here is None else list(compress(self.params, self.here))
+        self.held.advance(slots, self.has_grad)
+        present = self.has_grad is None
+        written = self.params if present else list(compress(self.params, self.has_grad))
         torch.autograd.graph.increment_version(written)
         self.release()
 
@@ -280,15 +281,15 @@ class TensorBucket:
     def _facts(self, member):
         """What must not change; the gradient's part is None where there is no gradient."""
         param, grad, state = member.param, member.param.grad, member.state
-        of_grad = grad is not None and (grad.shape, grad.layout, grad.device, placement(grad))
+        of_gradient = grad is not None and (grad.shape, grad.layout, grad.device, placement(grad))
         shapes = [getattr(state.get(key), "shape", None) for key in member.binding.keys.values()]
-        return param.shape, param.dtype, param.device, shapes, of_grad
+        return param.shape, param.dtype, param.device, shapes, of_gradient
 
-    def is_current(self, shown=True):
+    def is_current(self, exposed=True):
         """Whether parameters, gradients and state still are as sorted."""
         for member, facts in zip(self.members, self.facts, strict=True):
-            *now, of_grad = self._facts(member)
-            if now != list(facts[:-1]) or of_grad not in (False, facts[-1]):
+            *now, of_gradient = self._facts(member)
+            if now != list(facts[:-1]) or of_gradient not in (False, facts[-1]):
                 return False
         return True
 
@@ -296,13 +297,13 @@ class TensorBucket:
         """The sum of the squares of the gradients."""
         return squares_of([m.param.grad for m in self.members if m.param.grad is not None])
 
-    def prepare(self, numbers):
+    def prepare(self, scalars_of):
         """For each parameter with a gradient its place, its step, hyperparameters and prelude."""
         found = []
         for i, member in enumerate(self.members):
             if member.param.grad is not None:
                 step = 1 + int(member.state["step"] if self.counted else self.counts[i])
-                found.append((i, step, *numbers(member.group, step)))
+                found.append((i, step, *scalars_of(member.group, step)))
         return found
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #df6cef54

@@ -92,9 +92,11 @@ class Adagrad(FromTorch, torch.optim.Adagrad):
     dense = True
 
     def starts(self, group):
+        """The sum starts at the group's `initial_accumulator_value`."""
         return (("accumulator", group["initial_accumulator_value"]),)
 
     def hyperparameters(self, group, step):
+        """Those of the rule, with a learning rate that falls as `lr_decay` says."""
         found = super().hyperparameters(group, step)
         return found | {"lr": found["lr"] / (1 + (step - 1) * group["lr_decay"])}
 
@@ -106,6 +108,7 @@ class SGD(FromTorch, torch.optim.SGD):
     counts_steps = False  # as torch; random numbers need a count, and then there is one
 
     def damping(self, group, step):
+        """`1 - dampening` from the second step on, if there is a buffer to dampen."""
         return 1 - group["dampening"] if group["momentum"] and step > 1 else 1.0
 
 # %% ../../nbs/practice/optim.ipynb #73e912be

@@ -138,18 +138,18 @@ def _step(self):
         for bucket in plan.buckets:
             bucket.release()
         return
-    numbers = self._numbers(self._guard.factor(total))
-    prepared = [bucket.prepare(numbers) for bucket in plan.buckets]
+    scalars_of = self._scalars_of(self._guard.factor(total))
+    prepared = [bucket.prepare(scalars_of) for bucket in plan.buckets]
     for bucket, ready in zip(plan.buckets, prepared, strict=True):
         bucket.apply(ready)
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #a3729b4a
 @patch_to(Stepper)
-def _numbers(self, factor):
+def _scalars_of(self, factor):
     """The function of group and step that buckets ask for hyperparameters and prelude."""
     found = {}
 
-    def numbers(group, step):
+    def scalars_of(group, step):
         key = id(group), step
         if key not in found:
             chosen, damping = self.hyperparameters(group, step), self.damping(group, step)
@@ -160,7 +160,7 @@ def _numbers(self, factor):
             found[key] = chosen, prelude
         return found[key]
 
-    return numbers
+    return scalars_of
 
 
 @patch_to(Stepper)
@@ -209,7 +209,7 @@ def _everyone(self):
                 yield number, group, binding, param
             number += 1
 
-
+# %% ../../nbs/workshop/optim/optimizer.ipynb #9ca1901e
 @patch_to(Stepper)
 def _members(self, complete):
     """All parameters that have a gradient, each a Member and the formats of its kernel, or None.
@@ -250,7 +250,7 @@ def _warn_without_numba(self):
     if self._backend is None and not tensors.has_kernel():
         warn_once()
 
-
+# %% ../../nbs/workshop/optim/optimizer.ipynb #6081645f
 @cache
 def warn_once():
     """Say that Numba is missing; the first time only."""
@@ -274,7 +274,7 @@ def explain_backend(self):
 @property
 def state(self):
     """The state of every parameter; once shown, each step compares it with what it was."""
-    self._store.shown = True
+    self._store.exposed = True
     return self._store.values
 
 
@@ -301,7 +301,7 @@ def __setstate__(self, state):
     super(Stepper, self).__setstate__(state)
     for adopted in loaded or ():
         self._store.adopt(*adopted)
-    self._store.shown = loaded is None  # what is loaded is copied
+    self._store.exposed = loaded is None  # what is loaded is copied
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #9c558db0
 @patch_to(Stepper)

@@ -113,7 +113,7 @@ class Plan:
             else TensorBucket(together, store.counted)
             for key, together in launches_of(members).items()
         ]
-        if not all(bucket.is_current(shown=False) for bucket in self.buckets):
+        if not all(bucket.is_current(exposed=False) for bucket in self.buckets):
             raise RuntimeError("the parameters or gradients changed while they were sorted")
 
     @staticmethod
@@ -128,8 +128,8 @@ def is_current(self, groups, ask, store):
         set(map(type, map(GRAD, self.without_grad))) <= {type(None)}
         and (not self.inference or torch.is_inference_mode_enabled())
         and self._same_groups(groups, ask)
-        and (not store.shown or self._same_states(store))
-        and all(bucket.is_current(store.shown) for bucket in self.buckets)
+        and (not store.exposed or self._same_states(store))
+        and all(bucket.is_current(store.exposed) for bucket in self.buckets)
     )
 
 
@@ -192,7 +192,7 @@ class Explanations(list):
         lines = ["  ".join(map(str.ljust, row, width)).rstrip() for row in rows]
         return "\n".join(lines)
 
-
+# %% ../../nbs/workshop/optim/plan.ipynb #5524868d
 def explain(members, everyone, whys):
     """The explanations of all parameters.
 
@@ -204,7 +204,7 @@ def explain(members, everyone, whys):
     whys : dict of int to str
         For the number of a parameter, why it takes no kernel.
     """
-    keys = {m.number: key for key, found in launches_of(members).items() for m in found}
+    keys = {m.index: key for key, found in launches_of(members).items() for m in found}
     order, explained = [key for key in dict.fromkeys(keys.values()) if key], Explanations()
     for number, param in enumerate(everyone):
         backend, launch, why = None, None, "it has no gradient yet"

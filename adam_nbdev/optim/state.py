@@ -53,7 +53,7 @@ class StateStore:
         Whether the state of a parameter has a "step".
     values : dict of torch.Tensor to dict
         By parameter; None until the optimizer is constructed.
-    shown : bool
+    exposed : bool
         Whether anybody outside has been given `values`.
     """
 
@@ -61,11 +61,11 @@ class StateStore:
     stochastic: bool = False
     counted: bool = True
     values: defaultdict | None = field(default=None, repr=False)
-    shown: bool = False
+    exposed: bool = False
 
     def replaced(self, values):
         """A store with other values, which someone outside knows unless they are the first."""
-        return replace(self, values=values, shown=self.values is not None)
+        return replace(self, values=values, exposed=self.values is not None)
 
     @property
     def random(self):

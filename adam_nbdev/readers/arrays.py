@@ -148,6 +148,7 @@ def advance(rule, param, grad, state, step, record=None, **hyperparameters):
 
 
 def check_fit(spec, param, grad, state, step):
+    """Raise a TypeError or ValueError if these do not fit a rule (its `Spec`) or one another."""
     _check("param", param)
     _check("grad", grad)
     if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1:
