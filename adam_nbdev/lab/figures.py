@@ -125,6 +125,7 @@ def label_end(ax, ends):
     """
     figure, size = ax.figure, require("matplotlib").rcParams["font.size"]
     figure.set_figheight(max(figure.get_figheight(), 1.3 * size * len(ends) / 72 + 0.7))
+    ax.get_xlim(), ax.get_ylim()  # settles them: labels far outside would leave no room for axes
     labels = [
         ax.annotate(
             text,
