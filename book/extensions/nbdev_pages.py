@@ -96,10 +96,21 @@ def markdown(name, text):
 
 
 def public(code):
-    """The functions and classes with a docstring that some code defines for the library's users."""
+    """The functions and classes with a docstring that some code defines for the library's users.
+
+    A function that `patch_to` makes a method is `Class.method`; what a compiler makes of a
+    decorated function is no function, and has no entry.
+    """
     kinds = (ast.FunctionDef, ast.ClassDef)
     found = [n for n in ast.parse(code).body if isinstance(n, kinds) and ast.get_docstring(n)]
-    return [node.name for node in found if not node.name.startswith("_")]
+    names = []
+    for node in found:
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        patched = [d[len("patch_to(") : -1] for d in decorators if d.startswith("patch_to(")]
+        compiled = any("intrinsic" in d or d.startswith("_") for d in decorators)
+        if not node.name.startswith("_") and not compiled:
+            names.append(".".join([*patched, node.name]))
+    return names
 
 
 def api(root):

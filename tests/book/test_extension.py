@@ -8,7 +8,7 @@ from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book/extensions"))
 
-from nbdev_pages import definitions, inline, linkcode_resolve, translate
+from nbdev_pages import definitions, inline, linkcode_resolve, public, translate
 
 
 def cell(*lines):
@@ -70,3 +70,23 @@ def test_an_api_entry_leads_to_its_cell():
     assert (
         linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "nothing"}) is None
     )
+
+
+def test_methods_that_are_added_later_are_entries_of_their_class():
+    made = """
+@patch_to(Dog)
+@property
+def name(self):
+    "Its name."
+
+@_word(types.float32)
+def half(b, x):
+    "Compiled."
+
+def _hidden():
+    "For nobody."
+
+class Dog:
+    "A dog."
+"""
+    assert public(made) == ["Dog.name", "Dog"]
