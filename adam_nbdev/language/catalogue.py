@@ -92,7 +92,7 @@ def word(name):
 
 # %% ../../nbs/workshop/language/catalogue.ipynb #b4e01dfa
 def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
-    """Enter a rule into the catalogue.
+    """Enter a rule into the catalogue, `ENTRIES`, in place of one of the same name.
 
     Parameters
     ----------
@@ -111,11 +111,6 @@ def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
     words : dict of str to tuple, optional
         For each name that the rule brings with it, a `Word`: `("t", meaning)`, or
         `("", meaning, symbol)` for what does not change from step to step.
-
-    Returns
-    -------
-    Entry
-        It is in `ENTRIES` from then on, in place of one for a rule of the same name.
 
     Raises
     ------
@@ -137,8 +132,7 @@ def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
         color = color or ENTRIES[like.__name__].color
     if color is None:
         raise ValueError(f"rule '{spec.name}' has no colour; give color or like")
-    entry = ENTRIES[spec.name] = Entry(rule, label, color, line, torch, words)
-    return entry
+    ENTRIES[spec.name] = Entry(rule, label, color, line, torch, words)
 
 
 def _words(spec, words):
