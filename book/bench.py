@@ -178,6 +178,15 @@ def rules(size=8_000_000):
     return found
 
 
+def tensor_slots():
+    """Adam, and every rule with a slot per tensor, on 1,000 tensors of 1,000."""
+    params = parameters(SHAPES["1,000 tensors of 1,000"])
+    per = {name: {slot.per for slot in parse(rule).slots.values()} for name, rule in RULES.items()}
+    chosen = [name for name in RULES if name == "adam" or "tensor" in per[name]]
+    made = {name: Optimizer.from_rule(RULES[name])(params, lr=1e-6) for name in chosen}
+    return turns({name: opt.step for name, opt in made.items()}, 301)
+
+
 def arrays(size=1_000_000):
     """NumPy: the textbook expression, the best in place, and the kernel."""
     rng = np.random.default_rng(0)
@@ -316,6 +325,7 @@ def main():
         ("growth", growth),
         ("training", training),
         ("rules", rules),
+        ("tensor slots", tensor_slots),
         ("numpy", arrays),
         ("ahead", ahead),
         ("threads", threads),
