@@ -76,6 +76,9 @@ $(STAMPS)/environment: requirements.txt
 	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "== create .venv and install the pinned versions (one to three minutes)"
 	@"$(PYTHON)" -m venv --clear .venv
+	@# a CPU build of torch, where pip is configured to find one beside the index: a tenth of the size
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.txt > .venv/torch.txt
+	@$(BIN)/pip install -q --no-index --no-deps --require-hashes -r .venv/torch.txt 2>/dev/null || true
 	@$(BIN)/pip install --progress-bar off --no-deps --require-hashes -r requirements.txt | grep -E '^(Collecting|Installing|Successfully)' | cut -c1-100 || { echo "The pinned versions could not be installed: is there a network? pip's message above says more."; exit 1; }
 	@# torch alone, for what a build of it asks for beyond the lock: CUDA's libraries, or nothing
 	@$(BIN)/pip install -q "$$(grep -o '^torch==[^ ]*' requirements.txt)"
