@@ -6,7 +6,6 @@
 __all__ = ['torch', 'Member', 'Bucket', 'Layout', 'Held', 'KernelBucket', 'TensorBucket', 'step_on_tensors']
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #3d0a8e51
-import inspect
 from itertools import chain, compress
 from operator import eq, is_
 from typing import NamedTuple, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 from ..extras import patch_to, require
 from ..kernels.cpu import Batch, sum_of_squares
 from ..language.prelude import PRELUDES
+from ..language.rule import parse_prelude
 from .guard import squares_of
 from .state import Binding
 from .tensors import BYTES, DTYPE, GRAD, PLAIN, as_real, on_process, placement
@@ -330,9 +330,9 @@ def step_on_tensors(member, step, chosen, given):
         grad = grad.redistribute(param.device_mesh, param.placements)
     grad = on_process(grad)
     grad = grad.to_dense() if grad.layout is not torch.strided else grad
-    names = [name for name in inspect.signature(prelude).parameters if name in given]
+    scalars = {name: given[name] for name in parse_prelude(prelude).scalars}
     wide = [widen(as_real(x)) for x in (local, grad.resolve_conj())]
-    wide = prelude(*wide, **{name: given[name] for name in names})
+    wide = prelude(*wide, **scalars)
     slots = {}
     for name, slot in binding.slots.items():
         value = on_process(state[binding.keys[name]])
