@@ -19,9 +19,10 @@ import numpy as np
 
 from .cache import fuse, squares
 from .lower import lower
+from ..language.floats import Float
+from ..language.program import evaluate
 from ..language.rule import parse
 from ..readers.arrays import as_double, check_fit
-from ..readers.trace import Float
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #c7b90245
 _PROCESS = os.getpid()
@@ -121,8 +122,17 @@ def _scalars(kernel, lowered, numbers, prelude):
     try:
         row, slots = (list(map(float, part)) for part in kernel.scalars(*given))
     except (ArithmeticError, TypeError):  # a division by zero, say, gives a value in IEEE 754
-        row, slots = (list(map(float, part)) for part in kernel.scalars(*map(Float, given)))
+        row, slots = _follow_ieee(lowered, given)
     return row, dict(zip(lowered.tensor_slots, slots, strict=True))
+
+
+def _follow_ieee(lowered, given):
+    """The same, more slowly, where Python's floats raise an error and those of a rule do not."""
+    values = dict(zip(lowered.inputs, map(Float, given), strict=True))
+    for a in lowered.scalars:
+        values[a.name] = evaluate(a.value, values)
+    row = [float(values[name]) for name in lowered.needed]
+    return row, [float(evaluate(value, values)) for value in lowered.tensor_slots.values()]
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #92a0e6c7
 class Batch(Tables):

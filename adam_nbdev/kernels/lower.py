@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..language import primitives
 from ..language.program import Node, program, split
+from ..language.rule import parse, parse_prelude
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #e9d7a261
 class Format(NamedTuple):
@@ -131,7 +132,8 @@ def lower(rule, formats=None, prelude=None):
     ValueError
         If a format is not known, or their number is wrong.
     """
-    return _lower(rule, None if formats is None else tuple(formats), prelude)
+    formats = None if formats is None else tuple(formats)
+    return _lower(parse(rule), formats, parse_prelude(prelude) if prelude else None)
 
 
 def _names(node):
@@ -142,9 +144,9 @@ def _names(node):
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #6a5bc2f9
 @cache
-def _lower(rule, formats, prelude):
-    found = program(rule, prelude)
-    spec, values = found.spec, {a.name: a.value for a in found.assignments}
+def _lower(spec, formats, prelude):
+    found = program(spec.function, prelude and prelude.function)
+    values = {a.name: a.value for a in found.assignments}
     cheaper = tuple(a._replace(value=_cheaper(a.value, values)) for a in found.assignments)
     scalars, elements = split(replace(found, assignments=cheaper))
     new = dict(zip(("param", *spec.slots), found.outputs, strict=True))

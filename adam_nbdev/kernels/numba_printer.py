@@ -14,6 +14,10 @@ from ..language.program import ATOM, INFIX, Dialect, write
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #8c08207b
 def _number(value):
+    """A number as a double, so that nothing is computed with integers."""
+    value = float(value)
+    if math.isnan(value):
+        return "_math.nan"
     return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}_math.inf"
 
 

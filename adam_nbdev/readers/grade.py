@@ -11,9 +11,9 @@ import math
 import random
 from typing import NamedTuple
 
+from ..language.floats import Float
 from ..language.rule import parse
 from ..language.run import run
-from .trace import Float
 
 # %% ../../nbs/workshop/readers/grade.ipynb #c8ffb4c2
 class Verdict(NamedTuple):
