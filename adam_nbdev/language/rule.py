@@ -32,7 +32,7 @@ class Statement(NamedTuple):
     code: CodeType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spec:
     """What every reader knows of a rule; made by `view`, not typed.
 
