@@ -1,5 +1,6 @@
 """Every rule as a kernel: against fifty digits, in every format, on any number of threads."""
 
+import math
 import operator
 import os
 import subprocess
@@ -17,7 +18,7 @@ from adam_nbdev.kernels.numba_printer import source
 from adam_nbdev.language import primitives
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.prelude import PRELUDES
-from adam_nbdev.language.primitives import absolute, maximum, sqrt, where
+from adam_nbdev.language.primitives import absolute, ema, maximum, sqrt, where
 from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.arrays import advance, start
 from adam_nbdev.rules import RULES
