@@ -525,17 +525,19 @@ def test_every_rule_of_the_catalogue_has_another_kernel():
 def one_step(rule, grad, state, dtype=np.float32, step=1, **chosen):
     """What the kernel and the reference make of one step: rows of param and slots."""
     param, grad = np.zeros(4, dtype), np.full(4, grad, dtype)
-    state = {name: np.full(4, value, dtype) for name, value in state.items()}
+    given = {name: np.full(4, value, dtype) for name, value in state.items()}
+    state = start(rule, param) | given
     read, slots = advance(rule, param, grad, state, step, **chosen)
     step_inplace(rule, param, grad, state, step, **chosen)
-    return [param[0], *(x[0] for x in state.values())], [read[0], *(x[0] for x in slots.values())]
+    pairs = (param, state), (read, slots)
+    return [[x[0], *(float(np.ravel(y)[0]) for y in slots.values())] for x, slots in pairs]
 
 
-@pytest.mark.parametrize("grad", [1e-30, 1e15, 2e19, -2e19, 1e20, 5e20])
+@pytest.mark.parametrize("grad", [1e-30, 1e15, 2e19, -2e19, 1e20])
 @pytest.mark.parametrize("rule", [n for n in RULES if "adam" in n or n == "rmsprop_corrected"])
 def test_a_large_gradient_takes_a_step(rule, grad):
     rule = RULES[rule]
-    found, expected = one_step(rule, grad, dict.fromkeys(parse(rule).slots, 0.0))
+    found, expected = one_step(rule, grad, {})
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
