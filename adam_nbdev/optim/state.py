@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 from ..extras import patch_to, require
 from ..language.rule import Spec
-from .tensors import FORMAT_OF, is_dense, is_plain, on_process, placement
+from adam_nbdev.optim.tensors import (
+    FORMAT_OF,
+    is_dense,
+    is_plain,
+    is_shared,
+    on_process,
+    placement,
+)
 
 torch = require("torch")
 
@@ -91,6 +98,8 @@ def complete(self, binding, param):
         state["step"] = torch.tensor(count, dtype=torch.float32, device="cpu")
     for name, slot in binding.slots.items():
         key = binding.keys[name]
+        if is_shared(state.get(key)):
+            continue
         if slot.per == "tensor":
             value = slot.start if state.get(key) is None else float(state[key])
             state[key] = torch.tensor(value, dtype=torch.float64, device="cpu")
@@ -118,6 +127,14 @@ def _fits(self, value, param):
 
 # %% ../../nbs/workshop/optim/state.ipynb #05bc40fe
 @patch_to(StateStore)
+def shares_numbers(self, binding, param):
+    """Whether the count of a parameter, or a tensor slot, is shared with other processes."""
+    state, slots = self.values.get(param, {}), binding.slots
+    keys = [binding.keys[name] for name, slot in slots.items() if slot.per == "tensor"]
+    return any(is_shared(state.get(key)) for key in (*keys, *(["step"] if self.counted else [])))
+
+
+@patch_to(StateStore)
 def formats(self, binding, param):
     """The formats of a parameter, its gradient and its element slots.
 
@@ -126,7 +143,9 @@ def formats(self, binding, param):
     state, local = self.values.get(param, {}), on_process(param)
     element = [binding.keys[n] for n, slot in binding.slots.items() if slot.per == "element"]
     kept = [state[key] for key in element if state.get(key) is not None]
-    for value in (value for value in kept if self._fits(value, param)):
+    for value in (value for value in kept if is_shared(value) or self._fits(value, param)):
+        if not self._fits(value, param):
+            return None
         plain = is_plain(on_process(value)) and placement(value) == placement(param)
         if not plain or on_process(value).stride() != local.stride():
             return None
