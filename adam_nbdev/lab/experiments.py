@@ -9,6 +9,9 @@ __all__ = ['METHODS', 'GRID', 'WEIGHT_DECAY', 'train', 'cost', 'search', 'lowest
 import argparse
 import json
 import math
+import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +136,28 @@ def plot_costs(runs):
         label_end(ax, ends)
     return figure
 
-# %% ../../nbs/paper/figure1.ipynb #5258a511
-def main(arguments=None):
-    """The command `adam-experiment`: search, train, and write `figure1.json` and `figure1.svg`."""
+# %% ../../nbs/paper/figure1.ipynb #fc6226ec
+@contextmanager
+def _ends(mend=""):
+    """What goes wrong with a disk or a network ends the command, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        sys.exit(f"adam-experiment: error: {' '.join(str(error).split())}{mend}")
+
+
+def _digits():
+    """The digits to train on; what there is to say of their cache is said in a sentence."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        digits = mnist().train
+    for warning in said:
+        print(f"adam-experiment: {' '.join(str(warning.message).split())}", file=sys.stderr)
+    return digits
+
+
+def _chosen(arguments):
+    """What the command was asked for."""
     parser = argparse.ArgumentParser(prog="adam-experiment", description=main.__doc__)
     parser.add_argument("--epochs", type=int, default=10, help="at least 1; default 10")
     parser.add_argument("--seeds", type=int, default=5, help="2 to 10; default 5")
@@ -148,9 +170,19 @@ def main(arguments=None):
         parser.error(f"--seeds is {given.seeds}; it must be from 2 to 10")
     if not all(0 < lr < math.inf for lr in given.grid):
         parser.error("--grid holds a number that is no learning rate; give positive numbers")
+    return given
+
+# %% ../../nbs/paper/figure1.ipynb #5258a511
+def main(arguments=None):
+    """The command `adam-experiment`: search, train, and write `figure1.json` and `figure1.svg`."""
+    given = _chosen(arguments)
     bar, _ = require("tqdm").tqdm, require("matplotlib")
-    (x, labels), found, runs = features(mnist().train), {}, {}
-    given.out.mkdir(parents=True, exist_ok=True)
+    mend = "; name another folder with --out"
+    with _ends():
+        digits = _digits()
+    with _ends(mend):
+        given.out.mkdir(parents=True, exist_ok=True)
+    (x, labels), found, runs = features(digits), {}, {}
     for method in METHODS:
         costs = search(method, x, labels, given.grid, given.epochs,
                        lambda grid, name=method: bar(grid, f"{name}: learning rate"))
@@ -161,5 +193,6 @@ def main(arguments=None):
         mean, half = interval(runs[method][-1])
         print(f"{method:21} lr {lr:<8.3g} cost {mean:.4f} ± {half:.4f}")
     recorded = {"grid": found, "costs": {m: costs.tolist() for m, costs in runs.items()}}
-    (given.out / "figure1.json").write_text(json.dumps(recorded, indent=1))
-    plot_costs(runs).savefig(given.out / "figure1.svg", facecolor="white", transparent=False)
+    with _ends(mend):
+        (given.out / "figure1.json").write_text(json.dumps(recorded, indent=1))
+        plot_costs(runs).savefig(given.out / "figure1.svg", facecolor="white", transparent=False)

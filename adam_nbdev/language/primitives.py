@@ -16,6 +16,10 @@ def _sqrt(x):
     return x.context.sqrt(x) if hasattr(x, "context") else math.sqrt(x)
 
 
+def _absolute(x):
+    return abs(x) if x >= 0 or x != x else -x  # a complex number has no order, and is refused
+
+
 def _sign(x):
     return x if x != x or x == 0 else math.copysign(1.0, x)
 
@@ -28,7 +32,13 @@ def _where(condition, x, y):
     return x if condition else y
 
 
-_NUMBERS = {"sqrt": _sqrt, "absolute": abs, "sign": _sign, "maximum": _maximum, "where": _where}
+_NUMBERS = {
+    "sqrt": _sqrt,
+    "absolute": _absolute,
+    "sign": _sign,
+    "maximum": _maximum,
+    "where": _where,
+}
 _ARRAY_API = {"absolute": "abs"}
 
 # %% ../../nbs/workshop/language/primitives.ipynb #49ed03a7

@@ -10,6 +10,7 @@ __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'BYTES', 'DTYPE', 'on_process'
 from operator import attrgetter
 
 from ..extras import require
+from ..kernels.cache import obstacle
 
 torch = require("torch")
 
@@ -85,9 +86,5 @@ def layers_of(tensors):
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #d712af71
 def has_kernel():
-    """Whether kernels can be compiled: whether Numba is installed."""
-    try:
-        require("numba")
-    except ImportError:
-        return False
-    return True
+    """Whether kernels can be compiled: whether Numba is installed, and not switched off."""
+    return not obstacle()

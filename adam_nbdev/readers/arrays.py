@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+from ..language.floats import Float
 from ..language.rule import interpret, parse
 
 # %% ../../nbs/workshop/readers/arrays.ipynb #8d1c5677
@@ -20,7 +21,7 @@ def _is_torch(x):
 def widen(x):
     """The same values in the precision that is computed with."""
     if isinstance(x, (int, float)):
-        return float(x)
+        return Float(x)
     if not _is_torch(x):
         return x.astype(np.float64)
     return x.double() if x.device.type in ("cpu", "cuda", "meta") else x.float()
@@ -138,10 +139,10 @@ def advance(rule, param, grad, state, step, record=None, **hyperparameters):
             record(statement, name, value)
         return value
 
-    arrays = {"param": param, "grad": grad, **state}
-    wide = {name: widen(x) for name, x in arrays.items()}
+    numbers = {"param": param, "grad": grad, **state, "step": int(step), **chosen}
+    wide = {name: widen(x) for name, x in numbers.items()}
     with np.errstate(all="ignore"):
-        new_param, *slots = interpret(rule, {**wide, "step": int(step), **chosen}, recorded)
+        new_param, *slots = interpret(rule, wide, recorded, widen)
         slots = dict(zip(spec.slots, slots, strict=True))
         new_state = {name: _round(slots[name], state[name]) for name in spec.slots}
         return _round(new_param, param), new_state

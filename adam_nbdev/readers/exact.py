@@ -9,6 +9,28 @@ __all__ = ['exact']
 from ..language.run import run
 
 # %% ../../nbs/workshop/readers/exact.ipynb #7b56dd2d
+def _follow_ieee(context):
+    """Let the numbers of a context divide by zero, and have no complex powers."""
+    mpf = context.mpf
+    divide, power = mpf.__truediv__, mpf.__pow__
+
+    def truediv(a, b):
+        b = mpf(b)
+        return a * context.inf if b == 0 else divide(a, b)
+
+    def pow(a, b):
+        b = mpf(b)
+        if b == 0 or a == 1:
+            return mpf(1)
+        if a == 0 and b < 0:
+            return context.inf
+        value = power(a, b)
+        return value if isinstance(value, mpf) else context.nan
+
+    mpf.__truediv__, mpf.__rtruediv__ = truediv, lambda a, b: truediv(mpf(b), a)
+    mpf.__pow__, mpf.__rpow__ = pow, lambda a, b: pow(mpf(b), a)
+
+
 def exact(rule, grads, param=0.0, digits=50, **hyperparameters):
     """A run of a rule on given gradients, one coordinate, to many digits.
 
@@ -37,8 +59,11 @@ def exact(rule, grads, param=0.0, digits=50, **hyperparameters):
         If the rule breaks the convention or lacks a given hyperparameter.
     ValueError
         If `digits` is not a positive integer.
-    ZeroDivisionError
-        Where the rule divides by zero: mpmath has no NaN for 0/0.
+
+    Notes
+    -----
+    As in IEEE 754, 1/0 is infinite, and 0/0 and a power that is complex are NaN; but nothing
+    overflows, and zero has no sign.
     """
     import mpmath
 
@@ -46,6 +71,7 @@ def exact(rule, grads, param=0.0, digits=50, **hyperparameters):
         raise ValueError(f"digits is a positive integer, not {digits!r}")
     context = mpmath.MPContext()
     context.dps = digits
+    _follow_ieee(context)
 
     def number(value):
         return context.mpf(value.item() if hasattr(value, "item") else value)

@@ -11,9 +11,9 @@ import math
 import random
 from typing import NamedTuple
 
+from ..language.floats import Float
 from ..language.rule import parse
 from ..language.run import run
-from .trace import Float
 
 # %% ../../nbs/workshop/readers/grade.ipynb #c8ffb4c2
 class Verdict(NamedTuple):
@@ -55,14 +55,33 @@ def _gradients(steps=60):
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def _row(row):
+    """The gradients of a step, as a list of floats."""
+    several = hasattr(row, "__len__") and getattr(row, "ndim", 1)
+    row = list(row) if several and not isinstance(row, (str, bytes)) else [row]
+    if any(isinstance(grad, (str, bytes)) for grad in row):
+        raise TypeError("a text")
+    return [float(grad) for grad in row]
+
+
 def _columns(grads):
     """The gradients of each coordinate, as lists of floats."""
     if grads is None:
         return _gradients()
-    rows = [row if hasattr(row, "__len__") else [row] for row in grads]
-    if not rows:
-        raise ValueError("grads is empty; give a gradient for each step")
-    return [[float(grad) for grad in column] for column in zip(*rows, strict=True)]
+    mend = "give a number for each step, or a row of numbers"
+    try:
+        rows = [_row(row) for row in grads]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"grads holds what is no number ({error}); {mend}") from None
+    lengths = {len(row) for row in rows}
+    if lengths <= {0}:
+        raise ValueError(f"grads is empty; {mend}")
+    if len(lengths) > 1:
+        found = f"{min(lengths)} to {max(lengths)} numbers"
+        raise ValueError(f"grads has rows of {found}; give as many in each")
+    if not any(math.isfinite(grad) for row in rows for grad in row):
+        raise ValueError("no number in grads is finite; give others")
+    return [list(column) for column in zip(*rows, strict=True)]
 
 # %% ../../nbs/workshop/readers/grade.ipynb #0065ca6a
 def _moved(name, value):
@@ -183,7 +202,8 @@ def grade(answer, reference, /, grads=None, **hyperparameters):
     TypeError
         If the reference is not a rule or lacks a given hyperparameter.
     ValueError
-        If `grads` is empty, or the reference gives no finite number on it.
+        If `grads` is empty, ragged or no numbers, if none of them is finite, or if the reference
+        gives no finite number on them.
     """
     theirs, columns = parse(reference), _columns(grads)
     theirs.hyperparameters(1, hyperparameters)
@@ -199,7 +219,8 @@ def grade(answer, reference, /, grads=None, **hyperparameters):
         apart = _apart(answer, reference, columns, values, moved)
         if apart is not None:
             return apart
-    size = f"{len(columns[0])} steps of {len(columns)} coordinate{'s'[: len(columns) > 1]}"
+    steps = len(columns[0])
+    size = f"{steps} step{'s'[: steps > 1]} of {len(columns)} coordinate{'s'[: len(columns) > 1]}"
     said = f"right: over {size}, the parameter and every slot agree."
     for name, value in theirs.defaults.items():
         default = mine.defaults[name]

@@ -21,10 +21,11 @@ _JAVASCRIPT = {
     "where": ("({} ? {} : {})", ATOM, (1, 1, 1)),
 }
 _RESERVED = frozenset(
-    "arguments boolean break byte case catch char class const debugger default delete do double "
-    "enum eval export extends final float function goto implements instanceof int interface let "
-    "long native new package private protected public short static super switch synchronized "
-    "this throw throws transient typeof var void volatile".split()
+    "Infinity Math NaN arguments await boolean break byte case catch char class const continue "
+    "debugger default delete do double else enum eval export extends false final finally float "
+    "for function goto if implements import in instanceof int interface let long native new null "
+    "package power private protected public return short static super switch synchronized this "
+    "throw throws transient true try typeof undefined var void volatile while with yield".split()
 )
 
 
@@ -35,7 +36,23 @@ def _number(value):
 
 
 def _identifier(name):
-    return f"{name}_" if name in _RESERVED else name
+    """A name as it is printed: one that is reserved gets an underscore more than it has."""
+    return f"{name}_" if name.rstrip("_") in _RESERVED else name
+
+# %% ../../nbs/workshop/readers/javascript.ipynb #2d80c4f6
+#: One to the power of NaN or infinity is 1 in C, in Python and so in a rule, and NaN in JavaScript.
+_POWER = """\
+const power = (x, y) =>
+    x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : Math.pow(x, y);"""
+
+
+def _any_power(node):
+    """Whether an expression has a power whose exponent may be NaN or infinite."""
+    if node.leaf:
+        return False
+    exponent = node.args[-1]
+    usual = exponent.op == "number" or exponent.args == ("step",)
+    return (node.op == "**" and not usual) or any(map(_any_power, node.args))
 
 
 def javascript(rule):
@@ -54,12 +71,17 @@ def javascript(rule):
         that JavaScript reserves has an underscore at its end.
     """
     found = program(rule)
-    dialect = Dialect(_JAVASCRIPT, _number, _identifier)
+    guarded = any(_any_power(a.value) for a in found.assignments)
+    power = {"**": ("power({}, {})", ATOM, (0, 0))} if guarded else {}
+    dialect = Dialect(_JAVASCRIPT | power, _number, _identifier)
     scalars, elements = split(found)
     inputs = map(_identifier, ["param", "grad", *found.spec.slots, "step"])
     defaults = ", ".join(f"{_identifier(n)} = {_number(v)}" for n, v in found.spec.defaults.items())
     arguments = ", ".join([*inputs, f"{{{defaults}}} = {{}}"])
-    body = [f"const {_identifier(a.name)} = {write(a.value, dialect)};" for a in scalars + elements]
+    body = [_POWER] * guarded
+    body += [
+        f"const {_identifier(a.name)} = {write(a.value, dialect)};" for a in scalars + elements
+    ]
     outputs = ", ".join(write(output, dialect) for output in found.outputs)
     body.append(f"return [{outputs}];")
     lines = "\n".join(f"  {line}" for line in body)

@@ -11,10 +11,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from adam_nbdev.language.floats import Float
 from adam_nbdev.language.rule import parse
 from adam_nbdev.language.run import run
 from adam_nbdev.readers.javascript import javascript
-from adam_nbdev.readers.trace import Float
 from harness.cases import called
 
 NODE = shutil.which("node")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from adam_nbdev.lab import experiments
+from adam_nbdev.lab import data, experiments
 from adam_nbdev.lab.data import Digits, Mnist
 from adam_nbdev.lab.experiments import METHODS, interval, main, plot_costs, search, train
 from adam_nbdev.lab.logistic import error, features, loss_and_grad
@@ -132,6 +132,52 @@ def test_the_command_refuses(small, tmp_path, capsys, arguments):
         main([*arguments.split(), "--out", str(tmp_path / "out")])
     assert stop.value.code == 2 and not (tmp_path / "out").exists()
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("adam-experiment: error:")
+
+
+def no_route(folder):
+    raise OSError("no route to host\nand nobody to ask")
+
+
+def stopped(capsys, *arguments):
+    """What the command says on standard error before it ends, without anything else."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--epochs", "1", "--seeds", "2", "--grid", "0.1", *map(str, arguments)])
+    assert isinstance(stop.value.code, str), "which Python prints, and ends with status 1"
+    assert "\n" not in stop.value.code and stop.value.code.startswith("adam-experiment: error: ")
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_without_a_network_the_command_ends_in_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("ADAM_NBDEV_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(data, "SOURCES", {"pip": no_route})
+    monkeypatch.setattr(experiments, "mnist", lambda: data.kept("Few", Mnist, "", data.SOURCES))
+    said, before = stopped(capsys, "--out", tmp_path / "out")
+    assert "Few is not in " in said and "connect to a network once" in said and not before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_ends_the_command_in_one_sentence(small, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    said, before = stopped(capsys, "--out", tmp_path / "file" / "out")
+    assert said.endswith("; name another folder with --out") and not before
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_at_the_end_is_told_in_one_sentence(small, tmp_path, capsys):
+    (tmp_path / "figure1.json").mkdir()
+    assert "figure1.json" in stopped(capsys, "--out", tmp_path)[0]
+
+
+@pytest.mark.long
+def test_a_cache_that_cannot_be_written_is_told_in_one_sentence(monkeypatch, tmp_path, capsys):
+    digits = Mnist(some(), some(), some())
+    (tmp_path / "file").write_text("")
+    given = "Few", Mnist, data.digest(digits), {"here": lambda folder: digits}, tmp_path / "file"
+    monkeypatch.setattr(experiments, "mnist", lambda: data.kept(*given))
+    main(f"--epochs 1 --seeds 2 --grid 0.1 --out {tmp_path}".split())
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("adam-experiment: Few cannot be kept in ")
+    assert first.endswith("set ADAM_NBDEV_DATA to a folder that can") and "Warning" not in others
 
 
 def test_the_figure_labels_every_method():

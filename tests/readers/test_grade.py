@@ -1,6 +1,10 @@
 """The grader: what is right in other words passes, what is wrong is told where."""
 
+import math
+
+import numpy as np
 import pytest
+import torch
 from harness.evidence import EVIDENCE
 from harness.mutants import function, sources
 
@@ -164,6 +168,34 @@ def test_the_callers_mistakes_are_raised():
         grade(ADAM, ADAM, grads=[])
     with pytest.raises(ValueError, match="no finite number"):
         grade(ADAM, ADAM, grads=[0.0, 1.0], eps=0)
+
+
+NO_GRADIENTS = {
+    "grads is empty; give a number for each step": [[], (), [[]], [[], []], np.ones((0, 3))],
+    "grads is empty": [np.ones((3, 0)), iter([])],
+    "rows of 1 to 2 numbers; give as many in each": [[1.0, [2.0, 3.0]], [[1.0, 2.0], [3.0]]],
+    "rows of 0 to 2 numbers": [[[], [1.0, 2.0]]],
+    "what is no number": [["a"], "12", [None], [[1.0, "2"]], 3.0, [1j], [10**400], [object()]],
+    "no number .* a row of numbers": [np.ones((2, 2, 2)), [{"a": 1}], [b"1"], [[[1.0]]]],
+    "no number in grads is finite; give others": [[math.nan] * 3, [[math.nan, math.inf]] * 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "grads"),
+    [(message, grads) for message in NO_GRADIENTS for grads in NO_GRADIENTS[message]],
+)
+def test_what_are_no_gradients_is_said_in_one_sentence(message, grads):
+    with pytest.raises(ValueError, match=message) as error:
+        grade(ADAM, ADAM, grads)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, list, iter, np.float32])
+def test_gradients_of_any_kind_are_read(make):
+    assert "over 2 steps of 1 coordinate," in str(grade(ADAM, ADAM, make([1.0, 2.0])))
+    if make is not iter:
+        assert "over 1 step of 2 coordinates," in str(grade(ADAM, ADAM, make([[1.0, math.nan]])))
 
 
 def test_gradients_and_schedules_can_be_given():

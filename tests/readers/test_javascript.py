@@ -10,10 +10,10 @@ from harness.node import NODE, in_node, in_python, node  # noqa: F401
 from harness.oracles import Evidence
 
 from adam_nbdev.language.convention import Slot
+from adam_nbdev.language.floats import Float
 from adam_nbdev.language.primitives import absolute, ema, maximum, sign, sqrt, where
 from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.javascript import javascript
-from adam_nbdev.readers.trace import Float
 from adam_nbdev.rules import RULES
 
 
