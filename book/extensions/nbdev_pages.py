@@ -156,7 +156,9 @@ def public(code):
 def api(root):
     """A section of the API page for each module, in the order of the table of contents."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [root / f"{c['file']}.ipynb" for part in toc["parts"] for c in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    entries = [e for chapter in chapters for e in (chapter, *chapter.get("sections", ()))]
+    pages = [root / f"{entry['file']}.ipynb" for entry in entries]
     texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
     modules = [m for text in texts for m in re.findall(r'"#\| default_exp ([\w.]+)', text)]
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: adam_nbdev.{0}\n   :members:\n```\n"
