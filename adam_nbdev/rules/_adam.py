@@ -31,7 +31,7 @@ def adam(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     Returns
     -------
     param, m, v
-        The new values; the inputs are not modified. Deviations from the paper: none.
+        The new values; the inputs are not modified. No deviations from the paper.
     """
     square = grad * grad                                            # 1 square
     m, v = ema(m, grad, beta1), ema(v, square, beta2)               # 2 average
@@ -41,10 +41,15 @@ def adam(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 
 # %% ../../nbs/adam/adam.ipynb #ca01991c
 #| code-fold: true
+#| code-summary: Its name in the catalogue, its colour, its class in torch
 enter(
-    adam, "Adam", color="#CD1800",
+    adam,
+    "Adam",
+    color="#CD1800",
     torch=Torch(
-        "Adam", {"m": "exp_avg", "v": "exp_avg_sq"}, {"beta1": ("betas", 0), "beta2": ("betas", 1)},
+        "Adam",
+        {"m": "exp_avg", "v": "exp_avg_sq"},
+        {"beta1": ("betas", 0), "beta2": ("betas", 1)},
         when={"amsgrad": False},
     ),
 )
