@@ -18,6 +18,7 @@ from types import ModuleType
 
 from ..extras import cache_folder, require
 from .numba_printer import source, squares_source
+from ..language.rule import parse, parse_prelude
 
 # %% ../../nbs/workshop/kernels/cache.ipynb #99511a22
 def _file(name):
@@ -111,14 +112,13 @@ def compiled(name, text):
     return _in_memory(name, text)
 
 # %% ../../nbs/workshop/kernels/cache.ipynb #73ae0d5b
-@cache
-def fuse(rule, formats=None, prelude=None):
+def fuse(rule, formats=None, prelude=None, plain=False):
     """The kernel of a rule: the module that `source` prints, compiled or from the cache.
 
     Parameters
     ----------
-    rule, formats, prelude
-        As for `source`; formats as a tuple.
+    rule, formats, prelude, plain
+        As for `source`.
 
     Returns
     -------
@@ -132,7 +132,14 @@ def fuse(rule, formats=None, prelude=None):
     TypeError, ValueError
         As for `source`.
     """
-    return compiled(rule.__name__, source(rule, formats, prelude))
+    formats = None if formats is None else tuple(formats)
+    return _fused(parse(rule), formats, parse_prelude(prelude) if prelude else None, plain)
+
+
+@cache
+def _fused(spec, formats, prelude, plain):
+    before = prelude and prelude.function
+    return compiled(spec.name, source(spec.function, formats, before, plain))
 
 
 @cache

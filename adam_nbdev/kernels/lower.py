@@ -42,13 +42,18 @@ def _checked(formats, arrays):
     return formats
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #c25e8f70
+_LARGEST = (2 - 2**-23) * 2.0**127  # of the finite numbers of float32
+
+
 def _cheaper(node, values):
-    """The expression, with moving averages and divisions by scalars written for the loop.
+    """The expression, with moving averages, roots and divisions by scalars written for the loop.
 
     `x/s` is `x * (1/s)`, whose reciprocal is computed once a step.
     """
     if node.leaf or node.scalar:
         return node
+    if node.op == "sqrt":
+        return _root(node, values)
     node = Node(node.op, tuple(_cheaper(a, values) for a in node.args), False)
     if node.op == "/" and node.args[1].scalar:
         return node.args[0] * (1 / node.args[1])
@@ -57,22 +62,37 @@ def _cheaper(node, values):
     return node
 
 
+def _named(node, values):
+    """An expression, or that of which it is the name."""
+    return values.get(node.args[0], node) if node.op == "name" else node
+
+
+def _root(node, values):
+    """The root of `x/s` as `sqrt(x) * sqrt(1/s)`, for `x/s` may be too large where `x` is not."""
+    (square,) = node.args
+    value = _named(square, values)
+    if value.op == "/" and value.args[1].scalar:
+        x, s = value.args
+        return primitives.sqrt(_cheaper(x, values)) * primitives.sqrt(1 / s)
+    return primitives.sqrt(_cheaper(square, values))
+
+
 def _average(node, values):
     """A sum of two products, written for the loop if it is a moving average.
 
     `b*x + (1-b)*y` is `x + (1-b)*(y-x)` if `b` is at least a half; a smaller `b` would leave the
-    rounding errors of an `x` that should be forgotten. If `y` is a square, no more than `(1-b)*y`
-    needs to be finite, and what is infinite already stays so.
+    rounding errors of an `x` that should be forgotten. What is subtracted is finite, so that an
+    infinite `x` stays so. If `y` is a square, no more than `(1-b)*y` needs to be finite.
     """
     (decay, x), (rest, y) = (a.args for a in node.args)
     if not decay.scalar or rest != 1 - decay:
         return node
-    value = values.get(y.args[0], y) if y.op == "name" else y
-    if value.op != "*" or any(a.scalar for a in value.args):
-        return primitives.where(decay >= 0.5, x + rest * (y - x), node)
-    new = rest * value.args[0] * value.args[1]
-    lost = primitives.where(x < math.inf, rest * x, 0)
-    return primitives.where(decay >= 0.5, x + (new - lost), decay * x + new)
+    where, value = primitives.where, _named(y, values)
+    if value.op == "*" and value.args[0] == value.args[1] and not value.args[0].scalar:
+        new, lost = rest * value.args[0] * value.args[1], where(x < _LARGEST, x, _LARGEST)
+        return where(decay >= 0.5, x + (new - rest * lost), decay * x + new)
+    lost = where(primitives.absolute(x) < math.inf, x, 0)
+    return where(decay >= 0.5, x + rest * (y - lost), node)
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #b6a13d9e
 class RandomBits(NamedTuple):
@@ -107,7 +127,7 @@ class Lowered:
     random: dict  # for each array that is rounded stochastically, its `RandomBits`
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #f37b84d1
-def lower(rule, formats=None, prelude=None):
+def lower(rule, formats=None, prelude=None, plain=False):
     """What a kernel of a rule reads, computes and writes.
 
     Parameters
@@ -119,6 +139,8 @@ def lower(rule, formats=None, prelude=None):
         all float32.
     prelude : function, optional
         What comes before the rule, as one of `PRELUDES`; by default nothing.
+    plain : bool
+        Whether the arithmetic is that of the rule as it is written, in double precision.
 
     Returns
     -------
@@ -133,7 +155,7 @@ def lower(rule, formats=None, prelude=None):
         If a format is not known, or their number is wrong.
     """
     formats = None if formats is None else tuple(formats)
-    return _lower(parse(rule), formats, parse_prelude(prelude) if prelude else None)
+    return _lower(parse(rule), formats, parse_prelude(prelude) if prelude else None, plain)
 
 
 def _names(node):
@@ -144,11 +166,13 @@ def _names(node):
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #6a5bc2f9
 @cache
-def _lower(spec, formats, prelude):
+def _lower(spec, formats, prelude, plain):
     found = program(spec.function, prelude and prelude.function)
     values = {a.name: a.value for a in found.assignments}
-    cheaper = tuple(a._replace(value=_cheaper(a.value, values)) for a in found.assignments)
-    scalars, elements = split(replace(found, assignments=cheaper))
+    if not plain:
+        cheaper = [a._replace(value=_cheaper(a.value, values)) for a in found.assignments]
+        found = replace(found, assignments=tuple(cheaper))
+    scalars, elements = split(found)
     new = dict(zip(("param", *spec.slots), found.outputs, strict=True))
     tensor_slots = {n: new.pop(n) for n, slot in spec.slots.items() if slot.per == "tensor"}
     arrays = ("param", "grad", *list(new)[1:])
@@ -156,7 +180,7 @@ def _lower(spec, formats, prelude):
     read = set().union(*map(_names, [*(a.value for a in elements), *new.values()]))
     return Lowered(
         name=spec.name,
-        precision="float64" if formats[0] == "float64" else "float32",
+        precision="float64" if plain or formats[0] == "float64" else "float32",
         arrays=arrays,
         formats=formats,
         inputs=("step", *tensor_slots, *spec.defaults, *found.prelude.values()),

@@ -201,7 +201,7 @@ def _task(formats, width, visit, gradient, given=(), block=None):
     )
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #f0d93b6a
-def source(rule, formats=None, prelude=None):
+def source(rule, formats=None, prelude=None, plain=False):
     """The source of the kernel of a rule.
 
     Parameters
@@ -213,6 +213,8 @@ def source(rule, formats=None, prelude=None):
         all float32.
     prelude : function, optional
         What comes before the rule, as one of `PRELUDES`; by default nothing.
+    plain : bool
+        As for `lower`.
 
     Returns
     -------
@@ -227,7 +229,7 @@ def source(rule, formats=None, prelude=None):
     ValueError
         If a format is not known, or their number is wrong.
     """
-    lowered = lower(rule, formats, prelude)
+    lowered = lower(rule, formats, prelude, plain)
     title = f"One step of '{lowered.name}' ({', '.join(lowered.formats)})"
     given = [f"_real(scalars[rows[i], {k}])" for k in range(len(lowered.needed))]
     text = "\n".join([*_once(lowered), "", "", *_loop(lowered)])

@@ -184,7 +184,7 @@ class KernelBucket:
         self.layout, self.held = Layout(self.params), Held(members, counted)
         self.distributed = any(type(p) not in PLAIN for p in self.params)
         sizes = [as_real(on_process(p)).numel() for p in self.params]
-        self.batch = Batch(binding.rule, formats, sizes, PRELUDES[binding.decay])
+        self.batch = Batch(binding.spec.function, formats, sizes, PRELUDES[binding.decay])
         self.batch.pointers[0] = self.layout.addresses
         self.batch.pointers[2:] = np.reshape(self.held.addresses, (len(formats) - 2, len(sizes)))
         places = {id(m.group): m.group for m in members}
@@ -337,7 +337,7 @@ def step_on_tensors(member, step, chosen, given):
     for name, slot in binding.slots.items():
         value = on_process(state[binding.keys[name]])
         slots[name] = float(value) if slot.per == "tensor" else as_real(value)
-    new, slots = advance(binding.rule, *wide, slots, step, **chosen)
+    new, slots = advance(binding.spec.function, *wide, slots, step, **chosen)
     for name, value in slots.items():
         key = binding.keys[name]
         if isinstance(value, float):

@@ -36,19 +36,20 @@ class FromTorch(Stepper):
     def binding(self, group):
         """The rule, torch's names of its slots, and the kind of weight decay before it."""
         entry = self.entry(group)
-        own = "weight_decay" in parse(entry.rule).defaults
+        spec = parse(entry.rule)
+        own = "weight_decay" in spec.defaults
         decay = "decoupled" if group.get("decoupled_weight_decay") else "l2"
         decay = "" if own or not group.get("weight_decay") else decay
-        return Binding(entry.rule, entry.torch.slots, decay, self.starts(group))
+        return Binding(spec, entry.torch.slots, decay, self.starts(group))
 
     def starts(self, group):
         """Slots that start elsewhere than the rule says, as pairs of name and number."""
         return ()
 
-    def hyperparameters(self, group, step):
+    def hyperparameters(self, binding, group, step):
         """The hyperparameters under the rule's names."""
         entry = self.entry(group)
-        return {n: float(entry.torch.number(n, group)) for n in parse(entry.rule).defaults}
+        return {n: float(entry.torch.number(n, group)) for n in binding.spec.defaults}
 
     def check_group(self, group):
         """Torch's own checks, for every group; and no number may be NaN or infinite."""
@@ -95,9 +96,9 @@ class Adagrad(FromTorch, torch.optim.Adagrad):
         """The sum starts at the group's `initial_accumulator_value`."""
         return (("accumulator", group["initial_accumulator_value"]),)
 
-    def hyperparameters(self, group, step):
+    def hyperparameters(self, binding, group, step):
         """Those of the rule, with a learning rate that falls as `lr_decay` says."""
-        found = super().hyperparameters(group, step)
+        found = super().hyperparameters(binding, group, step)
         return found | {"lr": found["lr"] / (1 + (step - 1) * group["lr_decay"])}
 
 

@@ -81,7 +81,7 @@ def binding(self, group):
 
 
 @patch_to(Stepper)
-def hyperparameters(self, group, step):
+def hyperparameters(self, binding, group, step):
     """The hyperparameters of the rule in a step, a dict of floats."""
     raise NotImplementedError
 
@@ -138,21 +138,21 @@ def _step(self):
         for bucket in plan.buckets:
             bucket.release()
         return
-    scalars_of = self._scalars_of(self._guard.factor(total))
+    scalars_of = self._scalars_of(plan.bindings, self._guard.factor(total))
     prepared = [bucket.prepare(scalars_of) for bucket in plan.buckets]
     for bucket, ready in zip(plan.buckets, prepared, strict=True):
         bucket.apply(ready)
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #a3729b4a
 @patch_to(Stepper)
-def _scalars_of(self, factor):
+def _scalars_of(self, bindings, factor):
     """The function of group and step that buckets ask for hyperparameters and prelude."""
     found = {}
 
     def scalars_of(group, step):
         key = id(group), step
         if key not in found:
-            chosen, damping = self.hyperparameters(group, step), self.damping(group, step)
+            chosen, damping = self._numbers(bindings[id(group)], group, step)
             sign = -1.0 if group["maximize"] else 1.0
             decay = damping * float(group.get("weight_decay", 0.0))
             scale = sign * damping * factor
@@ -161,6 +161,16 @@ def _scalars_of(self, factor):
         return found[key]
 
     return scalars_of
+
+
+@patch_to(Stepper)
+def _numbers(self, binding, group, step):
+    try:
+        return self.hyperparameters(binding, group, step), self.damping(group, step)
+    except KeyError as missing:  # of a rule that was changed since, for instance
+        problem = f"a parameter group of {type(self).__name__} has no {missing}"
+        mend = "set it in every group, or make the optimizer anew"
+        raise RuntimeError(f"{problem}, which its rule takes; {mend}") from None
 
 
 @patch_to(Stepper)
@@ -230,6 +240,8 @@ def _members(self, complete):
 def _check_all(self):
     """Raise an error if a parameter that has a gradient cannot be stepped."""
     name, store = type(self).__name__, self._store
+    for group in self.param_groups:
+        self._numbers(self.binding(group), group, 1)
     for number, group, binding, param in self._everyone():
         check_gradient(name, param, self.dense)
         check_state(name, param, binding, store.values.get(param, {}))
@@ -363,11 +375,11 @@ class Optimizer(Stepper, torch.optim.Optimizer):
         """The rule, its own names, and L2 decay if the rule has no decay of its own."""
         spec = parse(self.rule)
         own = "weight_decay" in spec.defaults or not group["weight_decay"]
-        return Binding(self.rule, {name: name for name in spec.slots}, "" if own else "l2")
+        return Binding(spec, {name: name for name in spec.slots}, "" if own else "l2")
 
-    def hyperparameters(self, group, step):
+    def hyperparameters(self, binding, group, step):
         """The hyperparameters as the group has them."""
-        return {name: float(group[name]) for name in parse(self.rule).defaults}
+        return {name: float(group[name]) for name in binding.spec.defaults}
 
 
 #: The keywords of `Stepper`, with their defaults.

@@ -7,6 +7,7 @@ __all__ = ['torch', 'check_gradient', 'check_state', 'why_no_kernel', 'Plan', 'l
            'explain']
 
 # %% ../../nbs/workshop/optim/plan.ipynb #08068f66
+import math
 from operator import is_
 from typing import NamedTuple
 
@@ -48,13 +49,17 @@ def check_gradient(name, param, dense):
 
 
 def check_state(name, param, binding, state):
-    """Raise a RuntimeError if a slot has not the shape of its parameter."""
+    """Raise a RuntimeError if an element slot has not the shape of its parameter, or one number."""
     for slot, key in binding.keys.items():
-        value = state.get(key) if binding.slots[slot].per == "element" else None
-        if value is not None and value.shape != param.shape:
-            problem = f"'{key}' has the shape {tuple(value.shape)}"
-            wanted = f"the parameter {tuple(param.shape)}; nothing was changed"
-            raise RuntimeError(f"in the state of {name} {problem} and {wanted}")
+        value = state.get(key)
+        shape = tuple(getattr(value, "shape", ()))
+        wanted = "is to be one number"
+        fits = math.prod(shape) == 1
+        if binding.slots[slot].per == "element":
+            wanted, fits = f"the parameter {tuple(param.shape)}", shape == param.shape
+        if value is not None and not fits:
+            problem = f"'{key}' has the shape {shape} and {wanted}"
+            raise RuntimeError(f"in the state of {name} {problem}; nothing was changed")
 
 # %% ../../nbs/workshop/optim/plan.ipynb #4b7b6b97
 def _facts(group, param, backend):
@@ -106,6 +111,7 @@ class Plan:
         present = {id(member.param) for member, _ in members}
         self.without_grad = [param for param in everyone if id(param) not in present]
         self.groups = [(group, list(group["params"]), self._asked(group, ask)) for group in groups]
+        self.bindings = {id(group): asked[0] for group, _, asked in self.groups}
         self.states = list(store.values.values())
         self.inference = any(member.param.is_inference() for member, _ in members)
         self.buckets = [

@@ -9,11 +9,10 @@ __all__ = ['torch', 'Binding', 'StateStore', 'check_loaded']
 import copy
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from types import FunctionType
 from typing import NamedTuple
 
 from ..extras import patch_to, require
-from ..language.rule import parse
+from ..language.rule import Spec
 from .tensors import FORMAT_OF, is_dense, is_plain, on_process, placement
 
 torch = require("torch")
@@ -22,7 +21,7 @@ torch = require("torch")
 class Binding(NamedTuple):
     """What a parameter group asks for."""
 
-    rule: FunctionType
+    spec: Spec  # of the rule; another once the rule, or what it calls, has changed
     keys: dict  # for each slot, its name in the state of a parameter
     decay: str = ""  # the kind of weight decay before the rule: "", "l2" or "decoupled"
     starts: tuple = ()  # pairs of slot and number, for slots that start elsewhere
@@ -30,13 +29,13 @@ class Binding(NamedTuple):
     @property
     def slots(self):
         """For each slot its `Slot`."""
-        slots = parse(self.rule).slots
+        slots = self.spec.slots
         return slots | {name: replace(slots[name], start=start) for name, start in self.starts}
 
     @property
     def identity(self):
         """What is equal for two groups that ask for the same."""
-        return self.rule, tuple(self.keys.items()), self.decay
+        return self.spec, tuple(self.keys.items()), self.decay
 
 # %% ../../nbs/workshop/optim/state.ipynb #e9259c76
 @dataclass

@@ -1,5 +1,6 @@
 """Every rule as a kernel: against fifty digits, in every format, on any number of threads."""
 
+import math
 import operator
 import os
 import subprocess
@@ -17,7 +18,7 @@ from adam_nbdev.kernels.numba_printer import source
 from adam_nbdev.language import primitives
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.prelude import PRELUDES
-from adam_nbdev.language.primitives import absolute, maximum, sqrt, where
+from adam_nbdev.language.primitives import absolute, ema, maximum, sqrt, where
 from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.arrays import advance, start
 from adam_nbdev.rules import RULES
@@ -519,3 +520,59 @@ def test_every_rule_of_the_catalogue_has_another_kernel():
     loops = {source(rule) for rule in RULES.values()}
     assert len(loops) == len(RULES)
     assert all(parse(rule).name in source(rule) for rule in RULES.values())
+
+
+def one_step(rule, grad, state, dtype=np.float32, step=1, **chosen):
+    """What the kernel and the reference make of one step: rows of param and slots."""
+    param, grad = np.zeros(4, dtype), np.full(4, grad, dtype)
+    given = {name: np.full(4, value, dtype) for name, value in state.items()}
+    state = start(rule, param) | given
+    read, slots = advance(rule, param, grad, state, step, **chosen)
+    step_inplace(rule, param, grad, state, step, **chosen)
+    pairs = (param, state), (read, slots)
+    return [[x[0], *(float(np.ravel(y)[0]) for y in slots.values())] for x, slots in pairs]
+
+
+@pytest.mark.parametrize("grad", [1e-30, 1e15, 2e19, -2e19, 1e20])
+@pytest.mark.parametrize("rule", [n for n in RULES if "adam" in n or n == "rmsprop_corrected"])
+def test_a_large_gradient_takes_a_step(rule, grad):
+    rule = RULES[rule]
+    found, expected = one_step(rule, grad, {})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("average", [math.inf, -math.inf, math.nan, 3e38])
+@pytest.mark.parametrize("grad", [0.0, 1.0, -1.0, 1e30, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("decay", [0.9, 0.5, 0.1, 0.0])
+def test_an_average_that_is_infinite_stays_so(average, grad, decay):
+    def averages(param, grad, m, v, step, decay=0.9):
+        m, v = ema(m, grad, decay), ema(v, grad * grad, decay)
+        return param - m, m, v
+
+    state = {"m": average, "v": abs(average)}
+    found, expected = one_step(averages, grad, state, decay=decay)
+    large = np.abs(expected) > 1e38  # a square that overflows in float32 and not in float64
+    found, expected = (np.where(large & (grad == 1e30), 0, x) for x in (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("small", [1e-39, 1e-45, 1e-310, -1e-39, 1e39, 1e300])
+@pytest.mark.parametrize("grad", [0.0, 1e-5, -1e30])
+def test_a_scalar_that_the_loop_cannot_hold(dtype, small, grad):
+    def divided(param, grad, step, small=1.0, one=1.0):
+        update = grad / small
+        return param - update * (small * one)
+
+    with np.errstate(all="ignore"):
+        found, expected = one_step(divided, grad, {}, dtype, small=small)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_root_of_a_negative_quotient():
+    def rule(param, grad, step, scale=-2.0):
+        ratio = grad / scale
+        return param - sqrt(ratio)
+
+    found, expected = one_step(rule, -8.0, {})
+    assert found == expected == [-2]

@@ -21,6 +21,21 @@ from adam_nbdev.readers.trace import table, trace
 from adam_nbdev.rules import RULES
 
 REFUSED = {  # a function, and the cure that its refusal names
+    "(param, grad, m, step):\n  m = sqrt(m, 2)\n  return param, m": "write sqrt(x)",
+    "(param, grad, m, step):\n  m = sqrt()\n  return param, m": "write sqrt(x)",
+    "(param, grad, m, step):\n  m = sqrt(y=m)\n  return param, m": "write sqrt(x)",
+    "(param, grad, m, step):\n  m = ema(m, grad)\n  return param, m": "write ema(average",
+    "(param, grad, m, step):\n  m = ema(m, grad, beta=1)\n  return param, m": "write ema(average",
+    "(param, grad, m, step):\n  m = ema(m, grad, **m)\n  return param, m": "write ema(average",
+    "(param, grad, m, step):\n  m = where(m > 0, 1)\n  return param, m": "write where(cond",
+    "(param, grad, m, step):\n  m = where(grad, 1, 2)\n  return param, m": "compare two things",
+    "(param, grad, m, step):\n  m = where(1, m, 2)\n  return param, m": "compare two things",
+    "(param, grad, m, step):\n  m = where(x=m, y=m, condition=m)\n  return param, m": "compare two",
+    "(param, grad, m, step):\n  m = grad * sqrt\n  return param, m": "assign it first",
+    "(param, grad, m, step):\n  sqrt = grad\n  m = sqrt(m)\n  return param, m": "primitives",
+    "(param, grad, sqrt, step):\n  m = sqrt(grad)\n  return param, m": "primitives",
+    "(param, grad, m, step):\n  m = gradient_descent(param, grad)\n  return param, m": "write grad",
+    f"(param, grad, m, step):\n  m = m * 1{'0' * 400}\n  return param, m": "as a float",
     "(param, grad, m, step):\n  m = where(-1 < grad < 1, m, 0)\n  return param, m": "compare two",
     "(param, grad, m, step):\n  m = m * (m * grad > 0)\n  return param, m": "where(condition",
     "(param, grad, m, step):\n  m = (grad > 0) - (grad < 0)\n  return param, m": "where(cond",
@@ -68,6 +83,7 @@ HEAD = (
     "import numpy as np\n"
     "from adam_nbdev.rules import gradient_descent\n"
     "from adam_nbdev.language.primitives import where\n"
+    "from adam_nbdev.language.primitives import ema, sqrt\n"
     "K = 3\n\n"
 )
 
@@ -238,3 +254,24 @@ def test_the_digits_of_the_reference_are_its_own():
     before = mpmath.mp.dps
     assert exact(ADAM, [0.1], digits=80)[0][0].context.dps == 80
     assert mpmath.mp.dps == before
+
+
+@pytest.mark.parametrize(
+    ("helper", "cure"),
+    [
+        ("(x):\n  return x, x", "let a helper return one value"),
+        ("(*x):\n  return 1", "plain parameters"),
+        ("(x, *, y=1):\n  return x", "plain parameters"),
+        ("(x, y='a'):\n  return x", "no number as default"),
+        ("(x):\n  return sqrt(x, 2)", "write sqrt(x) with its parameters"),
+        ("(x):\n  return where(x, 1, 2)", "compare two things"),
+        ("(x):\n  return x * sqrt", "assign it first"),
+    ],
+)
+def test_what_is_no_helper_is_refused(helper, cure, tmp_path):
+    source = f"{HEAD}def half{helper}\n\n\ndef broken(param, grad, step):\n"
+    function = from_file(f"{source}  update = half(grad)\n  return param - update\n", tmp_path)
+    with pytest.raises(TypeError) as refusal:
+        parse(function)
+    sentence = str(refusal.value)
+    assert sentence.startswith("rule 'broken, helper half': ") and cure in sentence

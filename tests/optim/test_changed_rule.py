@@ -1,0 +1,68 @@
+"""A rule that changes between two steps, as autoreload changes it, is followed or refused."""
+
+import dataclasses
+
+import pytest
+import torch
+from harness.torch_cases import both_backends, parameters, signum, states, train
+
+from adam_nbdev import optim
+from adam_nbdev.language.rule import parse
+from adam_nbdev.optim import Optimizer, buckets, classes, optimizer
+
+
+def changed(**what):
+    """What `parse` says of a rule that has changed: another Spec at first, then that one."""
+    made = {}
+
+    def says(rule):
+        return made.setdefault(rule, dataclasses.replace(parse(rule), **what))
+
+    return says
+
+
+@pytest.mark.parametrize("make", [optim.Adam, Optimizer.from_rule(signum)])
+def test_a_changed_rule_is_compiled_anew_once(make, monkeypatch):
+    made = []
+
+    class Noted(buckets.Batch):  # patches internals
+        def __init__(self, *args):
+            made.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(buckets, "Batch", Noted)
+    params = parameters()
+    opt = make(params)
+    train(params, opt, 3)
+    assert len(made) == 1
+    monkeypatch.setattr(optimizer, "parse", changed())
+    monkeypatch.setattr(classes, "parse", optimizer.parse)
+    train(params, opt, 3)
+    assert len(made) == 2
+
+
+@both_backends
+def test_a_rule_that_asks_for_more_than_the_groups_have_is_refused(backend, monkeypatch):
+    params = parameters()
+    opt = Optimizer.from_rule(signum)(params, backend=backend)
+    train(params, opt, 3)
+    kept = [[x.clone() for x in (*params, *states(opt).values())]]
+    more = {**parse(signum).defaults, "warm": 2.0}
+    monkeypatch.setattr(optimizer, "parse", changed(defaults=more))
+    with pytest.raises(RuntimeError, match=r"group of Signum has no 'warm', .*; set it in every"):
+        opt.step()
+    kept.append([*params, *states(opt).values()])
+    assert all(map(torch.equal, *kept))
+    opt.param_groups[0]["warm"] = 1.0
+
+
+@both_backends
+def test_a_slot_that_became_a_number_is_refused(backend, monkeypatch):
+    """What the state holds for it has the shape of the parameter."""
+    params = parameters()
+    opt = Optimizer.from_rule(signum)(params, backend=backend)
+    train(params, opt, 3)
+    slot = dataclasses.replace(parse(signum).slots["m"], per="tensor")
+    monkeypatch.setattr(optimizer, "parse", changed(slots={"m": slot}))
+    with pytest.raises(RuntimeError, match=r"'m' has the shape \(3, 4\) and is to be one number"):
+        opt.step()
