@@ -85,7 +85,15 @@ class _Writer:
         """An expression in parentheses."""
         if depth == 0:
             return self.leaf(scalar)
-        kinds = ["leaf", *"+-*/", "+-*/"[self.draw(st.integers(0, 3))], "**", "neg", "call", "where"]
+        kinds = [
+            "leaf",
+            *"+-*/",
+            "+-*/"[self.draw(st.integers(0, 3))],
+            "**",
+            "neg",
+            "call",
+            "where",
+        ]
         kind = self.one_of([*kinds, "helper"])
         if kind == "leaf":
             return self.leaf(scalar)
@@ -120,6 +128,8 @@ class _Writer:
         )
         args = [self.expression(scalar, depth - 1) for _ in range(min(count, 2))]
         args += [self.leaf(True) for _ in range(count - 2)]
+        if count > 2 and self.draw(st.booleans()):
+            args[2] = f"{'weight_decay' if function in ('l2', 'decoupled') else 'decay'}={args[2]}"
         if function == "unbias":
             args[1:] = [self.name(True), "step" if self.names["step"] else self.name(True)]
         return f"{function}({', '.join(args)})"
@@ -135,13 +145,17 @@ class _Writer:
                 st.lists(st.sampled_from(allowed), min_size=count, max_size=count, unique=True)
             )
             args = ", ".join(self.name(False) for _ in range(1 + count))
-            text = f"{', '.join(targets)} = {function}({args}, {self.name(True)}, {self.name(True)})"
+            text = (
+                f"{', '.join(targets)} = {function}({args}, {self.name(True)}, {self.name(True)})"
+            )
             self.assign(dict.fromkeys(targets, False))
             return text
         if self.draw(st.integers(0, 6)) == 0:
             return self.average(tensor_slots)
         count = 2 if self.draw(st.integers(0, 6)) == 0 else 1
-        targets = self.draw(st.lists(st.sampled_from(free), min_size=count, max_size=count, unique=True))
+        targets = self.draw(
+            st.lists(st.sampled_from(free), min_size=count, max_size=count, unique=True)
+        )
         kinds = {
             n: n in tensor_slots or (self.names.get(n, True) and self.draw(st.booleans()))
             for n in targets
@@ -174,7 +188,9 @@ def rules(draw, statements=8):
     writer = _Writer(draw, {})
     names = SLOTS[: draw(st.integers(0, 3))]
     starts = st.sampled_from([0.0, 1.0, 0.1, -2.0])
-    slots = {n: (draw(starts), draw(st.sampled_from(["element", "element", "tensor"]))) for n in names}
+    slots = {
+        n: (draw(starts), draw(st.sampled_from(["element", "element", "tensor"]))) for n in names
+    }
     names = HYPERPARAMETERS[: draw(st.integers(1, 4))]
     defaults = {n: draw(st.sampled_from(VALUES)) for n in names}
     writer.names = {"param": False, "grad": False, "step": True, **dict.fromkeys(defaults, True)}

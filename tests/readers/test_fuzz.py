@@ -1,19 +1,29 @@
 """Random rules: every reader computes what IEEE 754 says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy
 import torch
 from harness.ieee import Arithmetic, functions_of
 from harness.node import in_node, node  # noqa: F401
-from harness.random_rules import GRADS, function, numbers, rules
+from harness.random_rules import function, numbers, rules
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from adam_nbdev.kernels.cpu import step_inplace
+from adam_nbdev.kernels import lower as lower_module
+from adam_nbdev.kernels import numba_printer
+from adam_nbdev.kernels.cpu import Batch, step_inplace
+from adam_nbdev.language import floats as floats_module
 from adam_nbdev.language import primitives
+from adam_nbdev.language import rule as rule_module
 from adam_nbdev.language.floats import Float
+from adam_nbdev.language.program import ATOM
+from adam_nbdev.language.rule import Spec
 from adam_nbdev.language.run import run
+from adam_nbdev.readers import arrays as arrays_module
+from adam_nbdev.readers import javascript as js
 from adam_nbdev.readers.arrays import advance, start
 from adam_nbdev.readers.exact import exact
 from adam_nbdev.readers.javascript import javascript
@@ -26,7 +36,12 @@ IMPORTED = [
     *(RULES[name] for name in "adam gradient_descent momentum".split()),
 ]
 FINITE = {"exact", "sympy"}  # where overflow, the sign of zero or NaN are others
-RANGE = {"exact": (1e-300, 1e300), "sympy": (1e-300, 1e300), "kernel": (1e-290, 1e290), "single": (1e-36, 1e36)}
+RANGE = {
+    "exact": (1e-300, 1e300),
+    "sympy": (1e-300, 1e300),
+    "kernel": (1e-290, 1e290),
+    "single": (1e-36, 1e36),
+}
 
 
 def columns(drawn):
@@ -83,7 +98,9 @@ def in_javascript(rule, function, drawn):
 
 def kept(param, state):
     """The parameter and the slots now, whatever becomes of them."""
-    return [np.array(np.broadcast_to(x, param.shape), dtype=float) for x in (param, *state.values())]
+    return [
+        np.array(np.broadcast_to(x, param.shape), dtype=float) for x in (param, *state.values())
+    ]
 
 
 def arrays(make):
@@ -199,8 +216,228 @@ def written(rule):
         expression(read, name)
 
 
-def check(data, readers):
-    rule = data.draw(rules())
-    drawn = data.draw(numbers(rule))
-    said = disagreements(rule, drawn, readers)
-    assert not said, "\n".join([*said, rule.source[rule.source.index("def rule") :], str(drawn)])
+def search(readers, examples, printed=False):
+    """Draw rules and numbers, the same in every run, until a reader parts from IEEE 754."""
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def draw(data):
+        rule = data.draw(rules())
+        drawn = data.draw(numbers(rule))
+        said = disagreements(rule, drawn, readers)
+        body = rule.source[rule.source.index("def rule") :]
+        assert not said, "\n".join([*said, body, str(drawn)])
+        if printed:
+            written(rule)
+
+    draw()
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path_factory):
+    """Kernels of random rules are of no use to anyone else."""
+    monkeypatch.setenv("ADAM_NBDEV_KERNELS", str(tmp_path_factory.getbasetemp() / "kernels"))
+
+
+def test_every_reader_computes_what_ieee_754_says():
+    search(READERS, 25, printed=True)
+
+
+def test_kernels_compute_what_ieee_754_says():
+    search(KERNELS, 3)
+
+
+@pytest.mark.long
+def test_hundreds_of_rules_in_every_reader():
+    search(READERS, 400, printed=True)
+
+
+@pytest.mark.long
+def test_many_rules_as_kernels(own_cache):
+    search(KERNELS, 60)
+
+
+def template(module, table, op, *entry):
+    """A fault: a printer writes an operation otherwise."""
+    return lambda patch: patch.setitem(getattr(module, table), op, entry)
+
+
+def in_loop(op, *entry):
+    """A fault of what the loop of a kernel says."""
+    operations = {**numba_printer._ELEMENTS.operations, op: entry}
+    dialect = numba_printer._ELEMENTS._replace(operations=operations)
+    return lambda patch: patch.setattr(numba_printer, "_ELEMENTS", dialect)
+
+
+def replaced(target, name, make):
+    """A fault: `make(original)` stands for something."""
+    return lambda patch: patch.setattr(target, name, make(getattr(target, name)))
+
+
+def in_table(table, op, make):
+    return lambda patch: patch.setitem(table, op, make)
+
+
+def single(original):
+    return lambda value: original(float(np.float32(value)))
+
+
+def twice(original):
+    def scalars(self, numbers, prelude=None):
+        _, slots = original(self, numbers, prelude)
+        return original(self, {**numbers, **slots}, prelude)
+
+    return scalars
+
+
+def swapped_average(original):
+    def average(total, values):
+        (decay, x), (rest, y) = (a.args for a in total.args)
+        moving = decay.scalar and rest == 1 - decay
+        return x + decay * (y - x) if moving else original(total, values)
+
+    return average
+
+
+def lost_reciprocal(original):
+    def cheaper(tree, values):
+        divides = tree.op == "/" and tree.args[1].scalar and not tree.args[0].scalar
+        return tree.args[0] * tree.args[1] if divides else original(tree, values)
+
+    return cheaper
+
+
+def late(original):
+    return lambda rule, numbers, *rest: original(
+        rule, {**numbers, "step": numbers["step"] - 1}, *rest
+    )
+
+
+def last_two_swapped(original):
+    def program(rule):
+        found = original(rule)
+        *first, a, b = found.outputs if len(found.outputs) > 1 else (0, *found.outputs, 0)
+        return replace(found, outputs=(*first, b, a)) if len(found.outputs) > 1 else found
+
+    return program
+
+
+def wrapping(original):
+    def widen(x):
+        return np.full(3, x, np.int64) if type(x) is int else original(x)
+
+    return widen
+
+
+def backwards(original):
+    def reader(*given):
+        call = original(*given)
+        return lambda *args, **named: call(*args[::-1], **named)
+
+    return reader
+
+
+JS = "_JAVASCRIPT"
+FAULTS = {  # the reader in which it is planted, and how
+    "operands of - swapped": ("javascript", template(js, JS, "-", "{1} - {0}", 2, (3, 3))),
+    "a - (b - c) without parentheses": ("javascript", template(js, JS, "-", "{} - {}", 2, (2, 2))),
+    "a / (b / c) without parentheses": ("javascript", template(js, JS, "/", "{} / {}", 3, (3, 3))),
+    "-(a + b) without parentheses": ("javascript", template(js, JS, "neg", "-{}", 4, (2,))),
+    "division of integers": (
+        "javascript",
+        template(js, JS, "/", "Math.trunc({} / {})", ATOM, (3, 4)),
+    ),
+    "arms of where swapped": (
+        "javascript",
+        template(js, JS, "where", "({0} ? {2} : {1})", ATOM, (1, 1, 1)),
+    ),
+    "<= as <": ("javascript", template(js, JS, "<=", "{} < {}", 1, (2, 2))),
+    "sign(0) is 1": ("javascript", template(js, JS, "sign", "({0} < 0 ? -1 : 1)", ATOM, (2,))),
+    "maximum ignores NaN": (
+        "javascript",
+        template(js, JS, "maximum", "({0} > {1} ? {0} : {1})", ATOM, (3, 3)),
+    ),
+    "constants in single precision": ("javascript", replaced(js, "_number", single)),
+    "infinite constants are large": (
+        "javascript",
+        replaced(js, "_number", lambda f: lambda x: "1e308" if x == np.inf else f(x)),
+    ),
+    "outputs in another order": ("javascript", replaced(js, "program", last_two_swapped)),
+    "reserved names": ("javascript", replaced(js, "_RESERVED", lambda names: frozenset())),
+    "the step before": ("numpy", replaced(arrays_module, "interpret", late)),
+    "given hyperparameters ignored": (
+        "torch",
+        replaced(Spec, "hyperparameters", lambda f: lambda self, *given: self.defaults),
+    ),
+    "slots start at 0": (
+        "numpy",
+        replaced(arrays_module, "_filled", lambda f: lambda slot, x: f(replace(slot, start=0), x)),
+    ),
+    "integers wrap": ("numpy", replaced(arrays_module, "widen", wrapping)),
+    "maximum of NumPy ignores NaN": ("numpy", replaced(np, "maximum", lambda f: np.fmax)),
+    "sign of NaN is 0": (
+        "torch",
+        replaced(
+            primitives,
+            "_torch",
+            lambda f: lambda n, *x: torch.sign(*x) if n == "sign" else f(n, *x),
+        ),
+    ),
+    "1/-0 is positive": (
+        "floats",
+        replaced(
+            floats_module,
+            "_divide",
+            lambda f: lambda a, b: abs(f(a, b)) if b == 0 else f(a, b),
+        ),
+    ),
+    "a root of a negative number": (
+        "floats",
+        replaced(floats_module, "_power", lambda f: lambda a, b: f(abs(a), b)),
+    ),
+    "<= of floats as <": ("floats", replaced(Float, "__le__", lambda f: float.__lt__)),
+    "arguments of helpers reversed": ("floats", replaced(rule_module, "_reader", backwards)),
+    "maximum is the second": ("exact", in_table(primitives._NUMBERS, "maximum", lambda x, y: y)),
+    "arms of a Piecewise swapped": (
+        "sympy",
+        replaced(
+            primitives,
+            "_sympy",
+            lambda f: lambda n, *x: f(n, x[0], *x[:0:-1]) if n == "where" else f(n, *x),
+        ),
+    ),
+    "a slot per tensor advanced twice": ("kernel", replaced(Batch, "scalars", twice)),
+    "ema with 1 - decay": ("kernel", replaced(lower_module, "_average", swapped_average)),
+    "reciprocal lost": ("kernel", replaced(lower_module, "_cheaper", lost_reciprocal)),
+    "sign(0) is 1 in the loop": (
+        "kernel",
+        in_loop("sign", "(_real(1) if {0} >= 0 else _real(-1))", ATOM, (1,)),
+    ),
+    "(-a)**b without parentheses": ("kernel", in_loop("**", "{} ** {}", 5, (4, 5))),
+    "(a**b)**c without parentheses": ("kernel", in_loop("**", "{} ** {}", 5, (5, 5))),
+    "constants of the loop in single precision": (
+        "kernel",
+        lambda patch: patch.setattr(
+            numba_printer,
+            "_ELEMENTS",
+            numba_printer._ELEMENTS._replace(number=lambda x: f"_real(_single({x!r}))"),
+        ),
+    ),
+}
+BUDGET = 150
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault, monkeypatch, own_cache):
+    reader, plant = FAULTS[fault]
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"{reader}: "):
+        search({reader: {**READERS, **KERNELS}[reader]}, BUDGET)
