@@ -6,8 +6,6 @@ import linecache
 import math
 from typing import NamedTuple
 
-from hypothesis import strategies as st
-
 HEAD = """\
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.primitives import (
@@ -36,6 +34,7 @@ LOCALS = "update a square m_hat b_2 new function Math null true x_".split()
 SLOTS = "m v s".split()
 HYPERPARAMETERS = "lr beta eps this".split()
 VALUES = [0.1, 0.9, 1, 0, 0.5, 2, 1e-8, -1, 0.999, 3.5]
+PARAMS = [0.5, 0.0, 1.0, -2.0, 1e-3, 2.0]
 GRADS = [1.0, -0.5, 0.0, 2.0, -0.0, 1e-30, -3.25, 1e15, math.inf, -math.inf, math.nan, 0.1, -7.0]
 
 
@@ -43,9 +42,13 @@ class Rule(NamedTuple):
     """A rule that was drawn."""
 
     source: str  # of its module
-    name: str
     slots: dict  # name to (start, per)
     defaults: dict
+
+    @property
+    def text(self):
+        """The source of the rule itself."""
+        return self.source[self.source.index("def rule") :]
 
 
 class Numbers(NamedTuple):
@@ -60,11 +63,8 @@ class Numbers(NamedTuple):
 class _Writer:
     """Draws the body of a rule; `names` are those that have a value, and whether it is scalar."""
 
-    def __init__(self, draw, names):
-        self.draw, self.names = draw, names
-
-    def one_of(self, choices):
-        return self.draw(st.sampled_from(choices))
+    def __init__(self, chance, names):
+        self.chance, self.names, self.one_of = chance, names, chance.choice
 
     def name(self, scalar):
         found = [n for n, known in self.names.items() if known or not scalar]
@@ -78,25 +78,14 @@ class _Writer:
 
     def leaf(self, scalar):
         """A name or a number."""
-        named = self.draw(st.integers(0, 3)) < 3
+        named = self.chance.random() < 0.75
         return self.name(scalar) if named else self.one_of(CONSTANTS)
 
     def expression(self, scalar, depth=3):
         """An expression in parentheses."""
-        if depth == 0:
+        if depth == 0 or self.chance.random() < 0.35:
             return self.leaf(scalar)
-        kinds = [
-            "leaf",
-            *"+-*/",
-            "+-*/"[self.draw(st.integers(0, 3))],
-            "**",
-            "neg",
-            "call",
-            "where",
-        ]
-        kind = self.one_of([*kinds, "helper"])
-        if kind == "leaf":
-            return self.leaf(scalar)
+        kind = self.one_of([*"+-*/+-*/", "**", "neg", "call", "call", "where", "helper"])
         if kind in ("call", "where", "helper"):
             return getattr(self, kind)(scalar, depth)
         a = self.expression(scalar, depth - 1)
@@ -107,9 +96,9 @@ class _Writer:
 
     def exponent(self, scalar):
         text = self.one_of(EXPONENTS)
-        if text == "step" or self.draw(st.integers(0, 5)) == 0:
+        if text == "step" or self.chance.randrange(6) == 0:
             text = self.name(True)
-        return f"(-{text})" if self.draw(st.integers(0, 9)) == 0 else text
+        return f"(-{text})" if self.chance.randrange(10) == 0 else text
 
     def call(self, scalar, depth):
         function = self.one_of(["sqrt", "absolute", "sign", "maximum"])
@@ -118,7 +107,7 @@ class _Writer:
         return f"{function}({', '.join(args)})"
 
     def where(self, scalar, depth):
-        a, b = self.expression(scalar, max(depth - 2, 0)), self.leaf(scalar)
+        a, b = self.expression(scalar, self.one_of([0, 0, 1])), self.leaf(scalar)
         x, y = (self.expression(scalar, depth - 1) for _ in range(2))
         return f"where({a} {self.one_of(['<', '<=', '>', '>='])} {b}, {x}, {y})"
 
@@ -128,7 +117,7 @@ class _Writer:
         )
         args = [self.expression(scalar, depth - 1) for _ in range(min(count, 2))]
         args += [self.leaf(True) for _ in range(count - 2)]
-        if count > 2 and self.draw(st.booleans()):
+        if count > 2 and self.chance.random() < 0.5:
             args[2] = f"{'weight_decay' if function in ('l2', 'decoupled') else 'decay'}={args[2]}"
         if function == "unbias":
             args[1:] = [self.name(True), "step" if self.names["step"] else self.name(True)]
@@ -136,28 +125,24 @@ class _Writer:
 
     def statement(self, tensor_slots):
         """One assignment, after which its targets have a value."""
-        free = [*LOCALS, *self.names]
-        if self.draw(st.integers(0, 6)) == 0:
+        free = list(dict.fromkeys([*LOCALS, *self.names]))
+        if self.chance.randrange(7) == 0:
             function = self.one_of(list(RULE_ARGUMENTS))
             count = 1 + RULE_ARGUMENTS[function]
             allowed = [n for n in free if n not in tensor_slots]
-            targets = self.draw(
-                st.lists(st.sampled_from(allowed), min_size=count, max_size=count, unique=True)
-            )
+            targets = self.chance.sample(allowed, count)
             args = ", ".join(self.name(False) for _ in range(1 + count))
             text = (
                 f"{', '.join(targets)} = {function}({args}, {self.name(True)}, {self.name(True)})"
             )
             self.assign(dict.fromkeys(targets, False))
             return text
-        if self.draw(st.integers(0, 6)) == 0:
+        if self.chance.randrange(7) == 0:
             return self.average(tensor_slots)
-        count = 2 if self.draw(st.integers(0, 6)) == 0 else 1
-        targets = self.draw(
-            st.lists(st.sampled_from(free), min_size=count, max_size=count, unique=True)
-        )
+        count = 2 if self.chance.randrange(7) == 0 else 1
+        targets = self.chance.sample(free, count)
         kinds = {
-            n: n in tensor_slots or (self.names.get(n, True) and self.draw(st.booleans()))
+            n: n in tensor_slots or (self.names.get(n, True) and self.chance.random() < 0.5)
             for n in targets
         }
         values = [self.expression(scalar) for scalar in kinds.values()]
@@ -175,34 +160,35 @@ class _Writer:
     def output(self, name, slots):
         """What is returned in the place of a parameter or slot."""
         scalar = slots.get(name, (0, ""))[1] == "tensor"
-        choice = self.draw(st.integers(0, 3))
+        choice = self.chance.randrange(4)
         if name in slots and choice < 2:
             return name
         text = self.expression(scalar, 2) if choice else self.name(scalar)
         return name if text in slots else text
 
 
-@st.composite
-def rules(draw, statements=8):
-    """Rules with up to three slots and four hyperparameters."""
-    writer = _Writer(draw, {})
-    names = SLOTS[: draw(st.integers(0, 3))]
-    starts = st.sampled_from([0.0, 1.0, 0.1, -2.0])
+def random_rule(chance, statements=6):
+    """A rule with up to three slots and four hyperparameters, by a `random.Random`."""
+    kinds = ["element", "element", "tensor"]
     slots = {
-        n: (draw(starts), draw(st.sampled_from(["element", "element", "tensor"]))) for n in names
+        name: (chance.choice([0.0, 1.0, 0.1, -2.0]), chance.choice(kinds))
+        for name in SLOTS[: chance.randrange(4)]
     }
-    names = HYPERPARAMETERS[: draw(st.integers(1, 4))]
-    defaults = {n: draw(st.sampled_from(VALUES)) for n in names}
-    writer.names = {"param": False, "grad": False, "step": True, **dict.fromkeys(defaults, True)}
-    writer.names |= {n: per == "tensor" for n, (_, per) in slots.items()}
+    defaults = {n: chance.choice(VALUES) for n in HYPERPARAMETERS[: chance.randrange(5)]}
+    names = {"step": True, **dict.fromkeys(defaults, True), "param": False, "grad": False}
+    names |= {n: per == "tensor" for n, (_, per) in slots.items()}
+    writer = _Writer(chance, names)
     tensor_slots = [n for n, (_, per) in slots.items() if per == "tensor"]
-    body = [writer.statement(tensor_slots) for _ in range(draw(st.integers(1, statements)))]
+    body = [writer.statement(tensor_slots) for _ in range(chance.randint(1, statements))]
     returned = ", ".join(writer.output(name, slots) for name in ("param", *slots))
+    lines = "\n".join(f"    {line}" for line in [*body, f"return {returned}"])
+    return Rule(unparenthesised(f"{HEAD}{_signature(slots, defaults)}\n{lines}\n"), slots, defaults)
+
+
+def _signature(slots, defaults):
     kept = [n if slots[n] == (0.0, "element") else _annotated(n, *slots[n]) for n in slots]
     parameters = ["param", "grad", *kept, "step", *(f"{n}={v!r}" for n, v in defaults.items())]
-    lines = "\n".join(f"    {line}" for line in [*body, f"return {returned}"])
-    source = f"{HEAD}def rule({', '.join(parameters)}):\n{lines}\n"
-    return Rule(unparenthesised(source), "rule", slots, defaults)
+    return f"def rule({', '.join(parameters)}):"
 
 
 def _annotated(name, start, per):
@@ -222,18 +208,23 @@ def function(rule):
     file, module = f"<random rule {next(_COUNT)}>", {"__name__": "random_rule"}
     linecache.cache[file] = len(rule.source), None, rule.source.splitlines(keepends=True), file
     exec(compile(rule.source, file, "exec"), module)
-    return module[rule.name]
+    return module["rule"]
 
 
-@st.composite
-def numbers(draw, rule, coordinates=3, steps=3):
-    """What a rule is run on: special numbers among plain ones."""
-    grads = st.lists(st.sampled_from(GRADS), min_size=coordinates, max_size=coordinates)
-    params = st.sampled_from([0.5, 0.0, 1.0, -2.0, 1e-3])
-    chosen = {n: draw(st.sampled_from(VALUES)) for n in rule.defaults if draw(st.booleans())}
+def random_numbers(chance, rule, coordinates=4, steps=3):
+    """What a rule is run on, by a `random.Random`: special numbers among plain ones."""
     return Numbers(
-        params=[draw(params) for _ in range(coordinates)],
-        grads=[draw(grads) for _ in range(steps)],
-        first=draw(st.sampled_from([1, 1, 1, 2, 399])),
-        chosen=chosen,
+        params=chance.choices(PARAMS, k=coordinates),
+        grads=[chance.choices(GRADS, k=coordinates) for _ in range(steps)],
+        first=chance.choice([1, 1, 1, 2, 399]),
+        chosen={n: chance.choice(VALUES) for n in rule.defaults if chance.random() < 0.5},
     )
+
+
+def smaller(rule):
+    """The same rule, each time without another of its statements."""
+    head, body = rule.source.split("def rule")
+    first, *lines, last = body.rstrip("\n").split("\n")
+    for i in range(len(lines)):
+        kept = "\n".join([first, *lines[:i], *lines[i + 1 :], last])
+        yield rule._replace(source=f"{head}def rule{kept}\n")
