@@ -53,9 +53,9 @@ def with_first_cell(notebook):
 def collected():
     """The source of `adam_nbdev.rules`: what every chapter says of its rules."""
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [ROOT / f"{c['file']}.ipynb" for part in contents["parts"] for c in part["chapters"]]
+    chapters = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
     imports, names = [], []
-    for page in filter(Path.exists, pages):
+    for page in filter(Path.exists, (ROOT / f"{chapter}.ipynb" for chapter in chapters)):
         text = page.read_text(encoding="utf-8")
         if module := re.search(r'"#\| default_exp rules\.(_\w+)', text):
             source = (RULES / f"{module[1]}.py").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import inspect
 import math
 import warnings
 from functools import cache
+from typing import SupportsFloat
 
 from ..extras import EXTRAS, patch_to, require
 from ..language.rule import parse
@@ -89,6 +90,12 @@ def hyperparameters(self, binding, group, step):
 @patch_to(Stepper)
 def check_group(self, group):
     """Raise an error if an option of a group is not allowed."""
+    raise NotImplementedError
+
+
+@patch_to(Stepper)
+def lasting(self):
+    """The keys that the state of a parameter has as soon as it is stepped, whatever its group."""
     raise NotImplementedError
 
 
@@ -327,16 +334,42 @@ def add_param_group(self, group):
         raise
     self._plan = None
 
-
+# %% ../../nbs/workshop/optim/optimizer.ipynb #5f1d9ab3
 @patch_to(Stepper)
 def load_state_dict(self, state_dict):
     """Load a state, also one of the torch class; what does not fit is refused as a whole."""
+    undo = self._undo()
     handle = self.register_load_state_dict_pre_hook(lambda self, given: self._inspect(given))
     try:
         super(Stepper, self).load_state_dict(state_dict)
+        for group in self.param_groups:
+            if missing := sorted(self.defaults.keys() - group.keys()):
+                problem = f"loaded state dict has a group without '{missing[0]}'"
+                raise ValueError(f"{problem}, which {type(self).__name__} takes; add it")
+    except BaseException:  # of a hook of the user, for instance
+        undo()
+        raise
     finally:
         handle.remove()
         self.__dict__.pop("_loaded", None)
+
+# %% ../../nbs/workshop/optim/optimizer.ipynb #e07b62c4
+@patch_to(Stepper)
+def _undo(self):
+    """A function that puts groups, states and all attributes back as they are now."""
+    attributes, values = dict(self.__dict__), self._store.values
+    tables = [self.param_groups, *(group["params"] for group in self.param_groups)]
+    tables += [*self.param_groups, values, *(v for v in values.values() if isinstance(v, dict))]
+    kept = [(table, table.copy()) for table in tables]
+
+    def undo():
+        self.__dict__.clear()
+        self.__dict__.update(attributes)
+        for table, was in kept:
+            table.clear()
+            table.extend(was) if isinstance(table, list) else table.update(was)
+
+    return undo
 
 
 @patch_to(Stepper)
@@ -349,9 +382,10 @@ def _inspect(self, given):
         merged = {**ours, **{k: v for k, v in saved.items() if k != "params"}}
         self.check_group(merged)
         binding = self.binding(merged)
+        self._numbers(binding, merged, 2)  # of a step that is not the first
         for param, name in zip(ours["params"], saved["params"], strict=True):
             values = given["state"].get(name, {})
-            check_loaded(binding, param, values)
+            check_loaded(binding, param, values, self.lasting())
             loaded.append((binding, param, values))
     self._loaded = loaded
 
@@ -381,6 +415,10 @@ class Optimizer(Stepper, torch.optim.Optimizer):
         """The hyperparameters as the group has them."""
         return {name: float(group[name]) for name in binding.spec.defaults}
 
+    def lasting(self):
+        """The count and all slots of the rule."""
+        return ("step", *parse(self.rule).slots)
+
 
 #: The keywords of `Stepper`, with their defaults.
 OPTIONS = {
@@ -398,7 +436,8 @@ def check_group(self, group):
             raise ValueError(f"Tensor {name} must be 1-element")
         low = 0.0 if name in ("lr", "weight_decay") else -math.inf
         called = "learning rate" if name == "lr" else f"{name} value"
-        if not low <= float(value) or (name == "lr" and math.isinf(value)):
+        number = isinstance(value, SupportsFloat)
+        if not number or not low <= float(value) or (name == "lr" and math.isinf(value)):
             raise ValueError(f"Invalid {called}: {value}")
 
 

@@ -86,6 +86,8 @@ def _facts(group, param, backend):
 def why_no_kernel(group, param, binding, store, backend=None):
     """Why a parameter with a gradient is not stepped by a kernel: a phrase; "" if it is."""
     why = next((reason for reason, holds in _facts(group, param, backend) if holds), "")
+    if not why and store.shares_numbers(binding, param):
+        return "its step count, or another number, is shared with other processes"
     if not why and store.formats(binding, param) is None:
         why = "its state is no plain tensor in memory like the parameter"
     return why

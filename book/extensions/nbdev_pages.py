@@ -3,6 +3,8 @@
 The lines `#| ...` of a cell are read, turned into what MyST-NB understands, and removed; every
 exported cell gets the target `cell-<id>`; figures are inlined as SVG so that they take the ink of
 the page; every entry of the API page links to the cell that defines it, and the cell to the entry.
+On the pages of a chapter functions stand without their docstrings, which the API page has, and
+imports are folded.
 """
 
 import ast
@@ -39,13 +41,40 @@ def directives(source):
     return found, "".join(line for line in lines if not line.startswith("#|"))
 
 
-def translate(cell):
+def without_docstrings(code):
+    """Code whose functions have no docstrings, if it is more than a docstring that they have."""
+    lines = code.splitlines(keepends=True)
+    kinds = ast.FunctionDef, ast.ClassDef
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, kinds) and ast.get_docstring(node) and len(node.body) > 1:
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            last += not lines[last].strip()  # the empty line below it
+            lines[first:last] = [""] * (last - first)
+    return "".join(lines)
+
+
+def only_imports(code):
+    """Whether some code does nothing but import."""
+    statements = ast.parse(code).body
+    return bool(statements) and all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in statements)
+
+
+def in_words(display, code):
+    """What is written on the fold of a cell."""
+    if "code-summary" in display:
+        return display["code-summary"]
+    if only_imports(code):
+        return "What is imported"
+    return "How this figure is drawn" if "fig-cap" in display else "How this is computed"
+
+
+def translate(cell, chapter=False):
     """Turn the directives of a code cell into its metadata; return the targets it is to have."""
     found, cell["source"] = directives("".join(cell["source"]))
     tags, display, targets = cell["metadata"].setdefault("tags", []), {}, []
     for directive in found:
         word, _, text = directive.partition(" ")
-        if word in ("label:", "fig-cap:", "fig-alt:") and text.strip():
+        if word in ("label:", "fig-cap:", "fig-alt:", "code-summary:") and text.strip():
             quoted = text.strip()[:1] == '"'  # as nbdev wants it where there is a colon
             display[word[:-1]] = yaml.safe_load(text) if quoted else text.strip()
         elif tag := TAGS.get(directive, word == "default_exp" and TAGS[word]):
@@ -59,9 +88,20 @@ def translate(cell):
         figure["name"] = display["label"]
     elif "label" in display:
         targets.append(display["label"])
+    shown = {}
     if figure or "fig-alt" in display:
-        alt = {"alt": display["fig-alt"]} if "fig-alt" in display else {}
-        cell["metadata"]["mystnb"] = {"image": alt, **({"figure": figure} if figure else {})}
+        shown["image"] = {"alt": display["fig-alt"]} if "fig-alt" in display else {}
+    if figure:
+        shown["figure"] = figure
+    if chapter and not {"remove-cell", "remove-input"} & set(tags):
+        cell["source"] = without_docstrings(cell["source"])
+        if only_imports(cell["source"]):
+            tags.append("hide-input")
+    if "hide-input" in tags:
+        words = in_words(display, cell["source"])
+        shown |= {"code_prompt_show": words, "code_prompt_hide": words}
+    if shown:
+        cell["metadata"]["mystnb"] = shown
     return targets
 
 
@@ -76,7 +116,7 @@ def read_page(app, docname, source):
         targets = []
         if cell["cell_type"] == "code":
             try:
-                targets = translate(cell)
+                targets = translate(cell, chapter="/workshop/" not in f"/{docname}")
             except ExtensionError as error:
                 raise ExtensionError(f"{docname}: {error}") from None
         if targets:
@@ -116,7 +156,9 @@ def public(code):
 def api(root):
     """A section of the API page for each module, in the order of the table of contents."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [root / f"{c['file']}.ipynb" for part in toc["parts"] for c in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    entries = [e for chapter in chapters for e in (chapter, *chapter.get("sections", ()))]
+    pages = [root / f"{entry['file']}.ipynb" for entry in entries]
     texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
     modules = [m for text in texts for m in re.findall(r'"#\| default_exp ([\w.]+)', text)]
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: adam_nbdev.{0}\n   :members:\n```\n"

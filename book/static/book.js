@@ -11,3 +11,26 @@ document.addEventListener("DOMContentLoaded", () => {
   home?.setAttribute("role", "navigation");
   home?.setAttribute("aria-label", "Home");
 });
+
+/* One switch shows or hides all folded code of the book, and remembers. */
+document.addEventListener("DOMContentLoaded", () => {
+  const folds = [...document.querySelectorAll("article details.hide.above-input")];
+  const bar = document.querySelector(".article-header-buttons");
+  if (!folds.length || !bar) return;
+  const button = document.createElement("button");
+  button.className = "btn btn-sm show-code";
+  button.type = "button";
+  const show = shown => {
+    for (const fold of folds) fold.open = shown;
+    button.textContent = shown ? "Hide code" : "Show code";
+    button.setAttribute("aria-pressed", shown);
+  };
+  const kept = () => { try { return localStorage.getItem("show-code") === "yes"; } catch { return false; } };
+  button.addEventListener("click", () => {
+    const shown = button.getAttribute("aria-pressed") !== "true";
+    show(shown);
+    try { localStorage.setItem("show-code", shown ? "yes" : "no"); } catch { /* then for this page */ }
+  });
+  show(kept());
+  bar.prepend(button);
+});

@@ -8,7 +8,14 @@ from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book/extensions"))
 
-from nbdev_pages import definitions, inline, linkcode_resolve, public, translate
+from nbdev_pages import (
+    definitions,
+    inline,
+    linkcode_resolve,
+    public,
+    translate,
+    without_docstrings,
+)
 
 
 def cell(*lines):
@@ -90,3 +97,65 @@ class Dog:
     "A dog."
 """
     assert public(made) == ["Dog.name", "Dog"]
+
+
+DOCUMENTED = '''\
+def rule(param):
+    """One line.
+
+    And more.
+    """
+
+    # why
+    return param
+
+
+class Named:
+    """All there is."""
+
+
+class Dog:
+    """A dog."""
+
+    @property
+    def name(self):
+        "Its name."
+        return "Rex"
+'''
+
+
+def test_a_chapter_shows_functions_without_docstrings():
+    shown = without_docstrings(DOCUMENTED)
+    assert "One line" not in shown and "A dog" not in shown and "Its name" not in shown
+    assert "All there is" in shown and "    # why\n    return param" in shown
+    assert "    @property\n    def name(self):\n        return" in shown
+    exec(compile(shown, "<shown>", "exec"), found := {})
+    assert found["rule"](2) == 2 and found["Dog"]().name == "Rex"
+    chapter, workshop = cell("#| export", DOCUMENTED), cell("#| export", DOCUMENTED)
+    translate(chapter, chapter=True)
+    translate(workshop)
+    assert chapter["source"].strip() == shown.strip() and "One line" in workshop["source"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["#| code-fold: true", "x = 1"], "How this is computed"),
+        (["#| code-fold: true", "#| code-summary: The data", "x = 1"], "The data"),
+        (["#| code-fold: true", "#| fig-cap: See.", "x = 1"], "How this figure is drawn"),
+        (["#| export", "import math", "from os import path"], "What is imported"),
+    ],
+)
+def test_a_fold_says_what_is_in_it(lines, words):
+    folded = cell(*lines)
+    translate(folded, chapter=True)
+    assert "hide-input" in folded["metadata"]["tags"]
+    assert folded["metadata"]["mystnb"]["code_prompt_show"] == words
+    assert folded["metadata"]["mystnb"]["code_prompt_hide"] == words
+
+
+def test_what_is_not_shown_is_not_folded():
+    for line in ("#| hide", "#| echo: false"):
+        hidden = cell(line, "import math")
+        translate(hidden, chapter=True)
+        assert "hide-input" not in hidden["metadata"]["tags"]

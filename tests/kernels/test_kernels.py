@@ -172,7 +172,7 @@ def test_what_is_printed_is_fused_and_hoisted():
     loop = text[text.index("def elements") : text.index("def task")]
     assert "beta1 ** step" not in loop and loop.count("for ") == 1
     assert (
-        "m_2 = (m + s" in loop and "* grad_2 * grad_2 - (" in loop and "_all_grad[_i] =" not in loop
+        "m_2 = (m + s" in loop and "* grad_2 * grad_2 - s" in loop and "_all_grad[_i] =" not in loop
     )
     assert "grad_2 = scale * grad" in loop and "scale" not in source(ADAM)
     assert "weight_decay * param" in source(ADAM, prelude=PRELUDES["l2"])
