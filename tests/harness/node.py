@@ -22,13 +22,17 @@ NODE = shutil.which("node")
 RUN = """
 const number = x => ({NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity})[x] ?? x;
 require("readline").createInterface({input: process.stdin}).on("line", line => {
-  const [rule, grads, start] = JSON.parse(line);
-  const step = (0, eval)("(" + rule + ")");
+  const [rule, grads, start, first, chosen] = JSON.parse(line);
   let [param, ...state] = start, history = [];
-  grads.forEach((grad, i) => {
-    [param, ...state] = step(param, number(grad), ...state, i + 1);
-    history.push([param, ...state].map(String));
-  });
+  try {
+    const step = (0, eval)("(" + rule + ")");
+    grads.forEach((grad, i) => {
+      [param, ...state] = step(param, number(grad), ...state, first + i, chosen);
+      history.push([param, ...state].map(String));
+    });
+  } catch (error) {
+    history = String(error);
+  }
   console.log(JSON.stringify(history));
 });
 """
@@ -51,15 +55,15 @@ def node():
         pytest.skip("Node is missing: install nodejs")
 
 
-def in_node(rule, grads, start):
+def in_node(rule, grads, start, first=1, chosen=None):
     texts = [repr(g) if not math.isfinite(g) else g for g in grads]
     texts = [{"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(t, t) for t in texts]
     node = session()
-    node.stdin.write(json.dumps([javascript(rule), texts, start]) + "\n")
+    node.stdin.write(json.dumps([javascript(rule), texts, start, first, chosen or {}]) + "\n")
     node.stdin.flush()
-    answer = node.stdout.readline()
-    assert answer, "Node ended: what it says is on standard error"
-    return np.array(json.loads(answer), dtype=float)
+    answer = json.loads(node.stdout.readline())
+    assert not isinstance(answer, str), answer
+    return np.array(answer, dtype=float)
 
 
 def in_python(rule, grads, start):
