@@ -18,7 +18,7 @@ from . import tensors
 from .buckets import Member
 from .guard import Guard, squares_of
 from .plan import Plan, check_gradient, check_state, explain, why_no_kernel
-from .state import Binding, StateStore, check_loaded
+from .state import Binding, StateStore, check_loaded, decays, scalar
 
 torch = require("torch")
 
@@ -83,7 +83,7 @@ def binding(self, group):
 
 @patch_to(Stepper)
 def hyperparameters(self, binding, group, step):
-    """The hyperparameters of the rule in a step, a dict of floats."""
+    """The hyperparameters of the rule in a step: a dict of floats, or as `scalar` gives them."""
     raise NotImplementedError
 
 
@@ -161,7 +161,7 @@ def _scalars_of(self, bindings, factor):
         if key not in found:
             chosen, damping = self._numbers(bindings[id(group)], group, step)
             sign = -1.0 if group["maximize"] else 1.0
-            decay = damping * float(group.get("weight_decay", 0.0))
+            decay = damping * scalar(group.get("weight_decay", 0.0), group)
             scale = sign * damping * factor
             prelude = {"lr": chosen.get("lr"), "scale": scale, "weight_decay": decay}
             found[key] = chosen, prelude
@@ -249,6 +249,9 @@ def _check_all(self):
     name, store = type(self).__name__, self._store
     for group in self.param_groups:
         self._numbers(self.binding(group), group, 1)
+        if group.get("differentiable") and self._guard.max_norm is not None:
+            problem = f"{name} shortens the gradient without autograd, and is to be differentiable"
+            raise RuntimeError(f"{problem}; leave out max_norm, and use clip_grad_norm_")
     for number, group, binding, param in self._everyone():
         check_gradient(name, param, self.dense)
         check_state(name, param, binding, store.values.get(param, {}))
@@ -408,12 +411,12 @@ class Optimizer(Stepper, torch.optim.Optimizer):
     def binding(self, group):
         """The rule, its own names, and L2 decay if the rule has no decay of its own."""
         spec = parse(self.rule)
-        own = "weight_decay" in spec.defaults or not group["weight_decay"]
+        own = "weight_decay" in spec.defaults or not decays(group)
         return Binding(spec, {name: name for name in spec.slots}, "" if own else "l2")
 
     def hyperparameters(self, binding, group, step):
         """The hyperparameters as the group has them."""
-        return {name: float(group[name]) for name in binding.spec.defaults}
+        return {name: scalar(group[name], group) for name in binding.spec.defaults}
 
     def lasting(self):
         """The count and all slots of the rule."""
@@ -436,8 +439,8 @@ def check_group(self, group):
             raise ValueError(f"Tensor {name} must be 1-element")
         low = 0.0 if name in ("lr", "weight_decay") else -math.inf
         called = "learning rate" if name == "lr" else f"{name} value"
-        number = isinstance(value, SupportsFloat)
-        if not number or not low <= float(value) or (name == "lr" and math.isinf(value)):
+        found = scalar(value) if isinstance(value, SupportsFloat) else math.nan
+        if not low <= found or (name == "lr" and math.isinf(found)):
             raise ValueError(f"Invalid {called}: {value}")
 
 
