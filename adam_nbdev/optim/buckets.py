@@ -243,7 +243,7 @@ def squares(self):
 def prepare(self, scalars_of):
     """The rows of scalars, and what the tensor slots become."""
     found, which = self.held.distinct(self.group)
-    rows, slots = [], []
+    self.batch.job.next, rows, slots = 0, [], []
     for group, step, given in found:
         chosen, prelude = scalars_of(self.groups[group], step)
         row, new = self.batch.scalars({**chosen, **given, "step": step}, prelude)
@@ -262,11 +262,12 @@ def apply(self, prepared):
     rows, slots = prepared
     try:
         self.batch.run(rows)
-    finally:  # also where an interrupt arrives during the launch, which is not cut short
-        self.held.advance(slots, self.has_grad)
-        present = self.has_grad is None
-        written = self.params if present else list(compress(self.params, self.has_grad))
-        torch.autograd.graph.increment_version(written)
+    finally:
+        if self.batch.job.next:  # also after an interrupt, which does not cut a launch short
+            self.held.advance(slots, self.has_grad)
+            present = self.has_grad is None
+            written = self.params if present else list(compress(self.params, self.has_grad))
+            torch.autograd.graph.increment_version(written)
         self.release()
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #5b434d9f

@@ -13,6 +13,7 @@ from functools import cache
 from typing import SupportsFloat
 
 from ..extras import EXTRAS, patch_to, require
+from ..language.program import program
 from ..language.rule import parse
 from . import tensors
 from .buckets import Member
@@ -248,7 +249,9 @@ def _check_all(self):
     """Raise an error if a parameter that has a gradient cannot be stepped."""
     name, store = type(self).__name__, self._store
     for group in self.param_groups:
-        self._numbers(self.binding(group), group, 1)
+        binding = self.binding(group)
+        program(binding.spec.function)  # which refuses a tensor slot that depends on an element
+        self._numbers(binding, group, 1)
         if group.get("differentiable") and self._guard.max_norm is not None:
             problem = f"{name} shortens the gradient without autograd, and is to be differentiable"
             raise RuntimeError(f"{problem}; leave out max_norm, and use clip_grad_norm_")
@@ -457,9 +460,9 @@ def from_rule(cls, rule):
     Returns
     -------
     type
-        The same for a rule that has not changed. Its constructor takes the parameters or parameter groups, the rule's hyperparameters,
-        `weight_decay` of the L2 kind (unless the rule has one of its own), `maximize`,
-        `differentiable` and the keywords of `Stepper`. The state has the rule's names.
+        The same one while the rule is unchanged. Its constructor takes the parameters or
+        parameter groups, the rule's hyperparameters, `weight_decay` of the L2 kind (unless the
+        rule has one of its own), `maximize`, `differentiable` and the keywords of `Stepper`. The state has the rule's names.
 
     Raises
     ------

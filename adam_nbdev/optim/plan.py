@@ -121,6 +121,7 @@ class Plan:
             else TensorBucket(together, store.counted)
             for key, together in launches_of(members).items()
         ]
+        self.buckets.sort(key=lambda bucket: type(bucket) is KernelBucket)  # which cannot fail
         if not all(bucket.is_current(exposed=False) for bucket in self.buckets):
             raise RuntimeError("the parameters or gradients changed while they were sorted")
 
