@@ -330,7 +330,7 @@ def step_on_tensors(member, step, chosen, given):
     carried = bool(group.get("differentiable"))
     start = local.clone() if carried else local  # for the graph, since `local` is overwritten
     scalars = {name: given[name] for name in parse_prelude(prelude).scalars}
-    wide = [widen(as_real(x)) for x in (start, dense_gradient(param))]
+    wide = [widen(as_real(x)) for x in (start, dense_gradient(param).resolve_conj())]
     wide = prelude(*wide, **scalars)
     slots = {}
     for name, slot in binding.slots.items():
@@ -355,4 +355,5 @@ def dense_gradient(param):
     if placement(grad) != placement(param):  # a sum that is still to be taken, for instance
         grad = grad.redistribute(param.device_mesh, param.placements)
     grad = on_process(grad)
-    return (grad.to_dense() if grad.layout is not torch.strided else grad).resolve_conj()
+    grad = grad.to_dense() if grad.layout is not torch.strided else grad
+    return grad.to(param.dtype) if param.is_complex() else grad

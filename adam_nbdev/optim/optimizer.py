@@ -18,7 +18,14 @@ from ..language.rule import parse
 from . import tensors
 from .buckets import Member
 from .guard import Guard, squares_of
-from .plan import Plan, check_gradient, check_state, explain, why_no_kernel
+from adam_nbdev.optim.plan import (
+    Plan,
+    check_gradient,
+    check_param,
+    check_state,
+    explain,
+    why_no_kernel,
+)
 from .state import Binding, StateStore, check_loaded, decays, scalar
 
 torch = require("torch")
@@ -256,6 +263,7 @@ def _check_all(self):
             problem = f"{name} shortens the gradient without autograd, and is to be differentiable"
             raise RuntimeError(f"{problem}; leave out max_norm, and use clip_grad_norm_")
     for number, group, binding, param in self._everyone():
+        check_param(name, param)
         check_gradient(name, param, self.dense)
         check_state(name, param, binding, store.values.get(param, {}))
         random = store.random or (store.stochastic and param.dtype == torch.bfloat16)
@@ -462,7 +470,8 @@ def from_rule(cls, rule):
     type
         The same one while the rule is unchanged. Its constructor takes the parameters or
         parameter groups, the rule's hyperparameters, `weight_decay` of the L2 kind (unless the
-        rule has one of its own), `maximize`, `differentiable` and the keywords of `Stepper`. The state has the rule's names.
+        rule has one of its own), `maximize`, `differentiable` and the keywords of `Stepper`. The
+        state has the rule's names.
 
     Raises
     ------

@@ -99,3 +99,61 @@ def test_a_step_is_counted_if_the_launch_began(launched, monkeypatch):
             other.step()
         assert torch.equal(param, twin)
         assert all(map(torch.equal, states(opt).values(), states(other).values()))
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD", "NAdam"])
+def test_a_parameter_that_repeats_one_number_is_refused_as_by_torch(name):
+    for module in (optim, torch.optim):
+        plain = torch.nn.Parameter(torch.zeros(3))
+        param = torch.nn.Parameter(torch.zeros(1))
+        param.data = torch.zeros(2, 1).expand(2, 4)
+        opt = getattr(module, name)([plain, param], lr=0.1)
+        plain.grad, param.grad = torch.ones(3), torch.ones(2, 4)
+        with pytest.raises(RuntimeError) as error:
+            opt.step()
+        assert not param.any() and (module is torch.optim or not (plain.any() or opt.state))
+    assert "\n" not in str(error.value)
+    param.data = torch.zeros(2, 1).expand(2, 1)
+    param.grad = torch.ones(2, 1)
+    opt = getattr(optim, name)([param], lr=0.1)
+    opt.step()
+    assert param.all()
+
+
+DTYPES = [torch.int32, torch.int64, torch.float64, torch.bfloat16, torch.complex64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam"])
+def test_a_gradient_of_another_dtype_is_stepped_as_by_torch_or_refused(name, dtype):
+    """Torch's Adam takes none at all; ours takes every one that is real."""
+    ends = []
+    for module in (optim, torch.optim):
+        param = torch.nn.Parameter(torch.ones(4))
+        param.grad_dtype = None
+        param.grad = torch.tensor([1, 2, 3, -4]).to(dtype)
+        opt = getattr(module, name)([param], lr=0.1)
+        if dtype.is_complex:
+            before = str(opt.state)
+            with pytest.raises(RuntimeError):
+                opt.step()
+            assert torch.equal(param, torch.ones(4))
+            assert module is torch.optim or str(opt.state) == before
+        elif module is optim or name != "Adam":
+            opt.step(), opt.step()
+        ends.append(param.detach())
+    assert name == "Adam" or torch.allclose(*ends, rtol=1e-6)
+
+
+@both_backends
+def test_a_real_gradient_of_a_complex_parameter(backend):
+    ends = []
+    for module, options in ((optim, {"backend": backend}), (torch.optim, {})):
+        param = torch.nn.Parameter(torch.full((4,), 1 + 2j))
+        param.grad_dtype = None
+        opt = module.SGD([param], lr=0.5, **options)
+        for _ in range(2):
+            param.grad = torch.tensor([1.0, 2.0, 3.0, -4.0])
+            opt.step()
+        ends.append(param.detach())
+    assert torch.equal(*ends)
