@@ -15,7 +15,7 @@ from ..extras import require
 from ..language.catalogue import ENTRIES
 from ..language.rule import parse
 from .optimizer import OPTIONS, Optimizer, Stepper
-from .state import Binding
+from .state import Binding, decays, scalar
 from ..rules import RULES
 
 torch = require("torch")
@@ -40,7 +40,7 @@ class FromTorch(Stepper):
         spec = parse(entry.rule)
         own = "weight_decay" in spec.defaults
         decay = "decoupled" if group.get("decoupled_weight_decay") else "l2"
-        decay = "" if own or not group.get("weight_decay") else decay
+        decay = "" if own or not decays(group) else decay
         return Binding(spec, entry.torch.slots, decay, self.starts(group))
 
     def starts(self, group):
@@ -50,7 +50,7 @@ class FromTorch(Stepper):
     def hyperparameters(self, binding, group, step):
         """The hyperparameters under the rule's names."""
         entry = self.entry(group)
-        return {n: float(entry.torch.number(n, group)) for n in binding.spec.defaults}
+        return {n: scalar(entry.torch.number(n, group), group) for n in binding.spec.defaults}
 
     def check_group(self, group):
         """Torch's own checks, for every group; and no number may be NaN or infinite."""
@@ -76,7 +76,8 @@ def theirs_of(cls):
 def is_sound(value, default):
     """Whether an option has no NaN, is finite if it is one number, and has as many as it should."""
     several = isinstance(default, tuple)
-    numbers = [x for x in (value if several else (value,)) if isinstance(x, (float, torch.Tensor))]
+    numbers = value if several else (value,)
+    numbers = [scalar(x) for x in numbers if isinstance(x, (float, torch.Tensor))]
     sound = all(not math.isnan(x) and (several or math.isfinite(x)) for x in numbers)
     return sound and (not several or len(value) == len(default))
 
@@ -108,12 +109,12 @@ class Adagrad(FromTorch, torch.optim.Adagrad):
 
     def starts(self, group):
         """The sum starts at the group's `initial_accumulator_value`."""
-        return (("accumulator", group["initial_accumulator_value"]),)
+        return (("accumulator", scalar(group["initial_accumulator_value"])),)
 
     def hyperparameters(self, binding, group, step):
         """Those of the rule, with a learning rate that falls as `lr_decay` says."""
         found = super().hyperparameters(binding, group, step)
-        return found | {"lr": found["lr"] / (1 + (step - 1) * group["lr_decay"])}
+        return found | {"lr": found["lr"] / (1 + (step - 1) * scalar(group["lr_decay"], group))}
 
 
 class SGD(FromTorch, torch.optim.SGD):
@@ -124,7 +125,8 @@ class SGD(FromTorch, torch.optim.SGD):
 
     def damping(self, group, step):
         """`1 - dampening` from the second step on, if there is a buffer to dampen."""
-        return 1 - group["dampening"] if group["momentum"] and step > 1 else 1.0
+        dampened = group["momentum"] and step > 1
+        return 1 - scalar(group["dampening"], group) if dampened else 1.0
 
 # %% ../../nbs/practice/optim.ipynb #73e912be
 @cache

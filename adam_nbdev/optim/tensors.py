@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'BYTES', 'DTYPE', 'on_process', 'placement', 'as_real', 'is_plain', 'is_shared',
-           'is_dense', 'layers_of', 'has_kernel']
+           'is_double', 'is_dense', 'layers_of', 'has_kernel']
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #bfe93564
 from operator import attrgetter
@@ -59,6 +59,11 @@ def is_shared(value):
     """Whether a value is a tensor in memory that other processes may write to."""
     strided = type(value) in PLAIN and value.layout is torch.strided
     return strided and value.device.type == "cpu" and value.is_shared()
+
+
+def is_double(value):
+    """Whether a value is one double in the memory of the processor."""
+    return is_plain(value) and value.ndim == 0 and value.dtype == torch.float64
 
 
 def is_dense(tensor):

@@ -1,5 +1,11 @@
 """Optimizers from a rule: `Optimizer.from_rule`."""
 
+import copy
+import io
+import pickle
+import subprocess
+import sys
+
 import pytest
 import torch
 from harness.torch_cases import (
@@ -101,3 +107,95 @@ def test_adamw_of_the_book_is_adamw_of_the_torch_class():
     b = Optimizer.from_rule(RULES["adamw"])(others, lr=0.1, weight_decay=0.5)
     train(ours, a), train(others, b)
     assert apart(ours, others) < 1e-14
+
+
+def public(opt):
+    return {key for key in opt.__dict__ if not key.startswith("_")}
+
+
+def through_a_file(opt):
+    file = io.BytesIO()
+    torch.save(opt, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+class Named(Optimizer.from_rule(signum)):
+    """A class of the user's own, which a pickle finds by its name."""
+
+    extra = 1
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, through_a_file], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize("make", [Optimizer.from_rule(signum), Named])
+def test_an_optimizer_whose_class_has_no_name_is_copied_with_its_class(make, again):
+    params = parameters()
+    opt = make(params, lr=0.1, nonfinite="skip")
+    train(params, opt, 3)
+    twin = again(opt)
+    assert type(twin) is make and public(twin) == public(opt)
+    others = twin.param_groups[0]["params"]
+    assert all(map(torch.equal, params, others))
+    if again is not copy.copy:
+        train(params, opt, 3, first=3), train(others, twin, 3, first=3)
+        assert all(map(torch.equal, params, others)) and others[0] is not params[0]
+
+
+def test_a_rule_has_one_class_until_it_changes():
+    assert Optimizer.from_rule(signum) is Optimizer.from_rule(signum)
+    assert Optimizer.from_rule(signum) is not Named and Named.rule is signum
+    assert Named.from_rule(signum) is not Optimizer.from_rule(signum)
+
+
+MODULE = """
+from adam_nbdev.language.primitives import ema, sign
+
+class Rules:
+    def lazy(param, grad, m, step, lr=0.5, beta1=0.9):
+        m = ema(m, grad, beta1)
+        return param - lr * sign(m), m
+"""
+READER = """
+import pickle, sys, torch
+with open(sys.argv[1], "rb") as file:
+    params, opt = pickle.load(file)
+assert type(opt).__name__ == "Lazy" and opt.state[params[0]]["step"] == 1
+params[0].grad = torch.ones(2)
+opt.step()
+print(params[0].tolist())
+"""
+
+
+def test_another_process_finds_the_rule_by_its_name(tmp_path, monkeypatch):
+    """Also that of a rule within a class."""
+    (tmp_path / "rules_of_mine.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    from rules_of_mine import Rules
+
+    param = torch.nn.Parameter(torch.zeros(2))
+    opt = Optimizer.from_rule(Rules.lazy)([param])
+    param.grad = torch.ones(2)
+    opt.step()
+    (tmp_path / "pickled").write_bytes(pickle.dumps(([param], opt)))
+    command = [sys.executable, "-c", READER, str(tmp_path / "pickled")]
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), *sys.path]))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "[-1.0, -1.0]", done.stderr
+
+
+TAKEN = (
+    "max_norm maximize stochastic_rounding nonfinite state_dtype params self differentiable backend"
+)
+
+
+@pytest.mark.parametrize("name", TAKEN.split())
+def test_a_hyperparameter_called_as_an_option_is_refused(name, tmp_path, monkeypatch):
+    source = f"def rule(param, grad, step, {name}=0.5):\n    return param - {name} * grad\n"
+    (tmp_path / f"rule_with_{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    rule = __import__(f"rule_with_{name}").rule
+    with pytest.raises(TypeError, match=f"option '{name}' of their own; .* as in {name}_") as error:
+        Optimizer.from_rule(rule)
+    assert "\n" not in str(error.value)
