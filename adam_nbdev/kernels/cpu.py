@@ -7,7 +7,6 @@ __all__ = ['available', 'Tables', 'Row', 'Batch', 'sum_of_squares', 'step_inplac
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #71ce4be9
 import ctypes
-import math
 import os
 import sys
 from array import array
@@ -20,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cache import fuse, squares
-from .lower import lower
+from .lower import fits, lower
 from ..language.floats import Float
 from ..language.program import evaluate
 from ..language.rule import parse
@@ -179,7 +178,7 @@ class Batch(Tables):
         """Step all tensors, in place, with these rows: a list of `Row`."""
         job, threads = self.job, available() if threads is None else threads
         kernel, scalars = self.kernel, _table([row.values for row in rows])
-        if not _fit(scalars, self.lowered.precision):
+        if not all(fits(x, self.lowered.precision) for x in set(scalars)):
             lowered, kernel = (make(*self.asked, plain=True) for make in (lower, fuse))
             rows = [_scalars(kernel, lowered, row.numbers, row.prelude)[0] for row in rows]
             scalars = _table(rows)
@@ -189,19 +188,6 @@ class Batch(Tables):
 
 def _table(rows):
     return array("d", chain.from_iterable(rows))
-
-
-#: The smallest normal number and the largest of each precision.
-_LIMITS = {
-    "float32": (2.0**-126, (2 - 2**-23) * 2.0**127),
-    "float64": (2.0**-1022, (2 - 2**-52) * 2.0**1023),
-}
-
-
-def _fit(scalars, precision):
-    """Whether a loop of this precision holds all of these numbers, of which none is NaN."""
-    low, high = _LIMITS[precision]
-    return all(low <= x <= high or x == 0 or x == math.inf for x in map(abs, set(scalars)))
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #f4a6c821
 def sum_of_squares(batch, form, threads=None):

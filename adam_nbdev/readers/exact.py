@@ -20,7 +20,7 @@ def _follow_ieee(context):
 
     def pow(a, b):
         b = mpf(b)
-        if b == 0 or a == 1:
+        if b == 0 or a == 1 or (a == -1 and context.isinf(b)):
             return mpf(1)
         if a == 0 and b < 0:
             return context.inf

@@ -51,7 +51,8 @@ def _any_power(node):
     if node.leaf:
         return False
     exponent = node.args[-1]
-    usual = exponent.op == "number" or exponent.args == ("step",)
+    number = exponent.op == "number" and math.isfinite(exponent.args[0])
+    usual = number or exponent.args == ("step",)
     return (node.op == "**" and not usual) or any(map(_any_power, node.args))
 
 

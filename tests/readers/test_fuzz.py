@@ -257,22 +257,17 @@ def test_kernels_compute_what_ieee_754_says():
     search(KERNELS, 3)
 
 
-open_fault = pytest.mark.xfail(reason="see FOUND", strict=False)
-
-
 @pytest.mark.long
-@open_fault
 def test_hundreds_of_rules_in_every_reader():
     search(READERS, 400, printed=True)
 
 
 @pytest.mark.long
-@open_fault
 def test_many_rules_as_kernels(own_cache):
     search(KERNELS, 60)
 
 
-#: What random rules have found and is not mended yet: the readers, and what the rule returns.
+#: What random rules have found: the reader that was wrong, and what the rule returns.
 FOUND = {
     "1 to the power of an infinite constant": ("javascript", "grad**1e999, m"),
     "-1 to an infinite power": ("exact", "param + (-1) ** 1e999, m"),
@@ -282,9 +277,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xfail(reason="open", strict=True)) for n in FOUND]
-)
+@pytest.mark.parametrize("name", FOUND)
 def test_what_random_rules_have_found(name):
     reader, returned = FOUND[name]
     source = f"{HEAD}def rule(param, grad, m, step):\n    return {returned}\n"
