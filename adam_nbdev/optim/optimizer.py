@@ -263,7 +263,7 @@ def _check_all(self):
             problem = f"{name} shortens the gradient without autograd, and is to be differentiable"
             raise RuntimeError(f"{problem}; leave out max_norm, and use clip_grad_norm_")
     for number, group, binding, param in self._everyone():
-        check_param(name, param)
+        check_param(name, param, group.get("fused"))
         check_gradient(name, param, self.dense)
         check_state(name, param, binding, store.values.get(param, {}))
         random = store.random or (store.stochastic and param.dtype == torch.bfloat16)

@@ -27,8 +27,11 @@ from adam_nbdev.optim.tensors import (
 torch = require("torch")
 
 # %% ../../nbs/workshop/optim/plan.ipynb #63662e82
-def check_param(name, param):
+def check_param(name, param, fused=False):
     """Raise a RuntimeError if the optimizer of that name cannot write to a parameter."""
+    if fused and param.is_meta:
+        wanted = "floating point Tensors of supported devices"
+        raise RuntimeError(f"`fused=True` requires all the params to be {wanted}, not of meta")
     if param.is_inference() and not torch.is_inference_mode_enabled():
         mend = "step within torch.inference_mode(), or make the parameter outside of it"
         raise RuntimeError(f"{name} was given a parameter made in inference mode; {mend}")

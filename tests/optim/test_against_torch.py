@@ -1,6 +1,7 @@
 """The torch classes agree with torch.optim: numbers, state, options, and what users do."""
 
 import collections
+import copy
 import subprocess
 import sys
 import warnings
@@ -61,6 +62,38 @@ def test_is_torchs_own_class_with_its_signature(name):
         "nonfinite",
         "backend",
     }
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_the_state_has_torchs_keys_in_torchs_order_and_no_more_parameters(name, options):
+    (ours, a), (torchs, b) = both(name, **options)
+    train(ours, a, 2), train(torchs, b, 2)
+    kept = [
+        [{k: v for k, v in opt.state[p].items() if v is not None} for p in params if p in opt.state]
+        for params, opt in ((ours, a), (torchs, b))
+    ]
+    assert [list(state) for state in kept[0]] == [list(state) for state in kept[1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_has_the_public_attributes_and_no_more(name):
+    params, opt = both(name)[0]
+    train(params, opt, 1)
+    known, copied = (
+        {key for key in found.__dict__ if not key.startswith("_")}
+        for found in (opt, copy.deepcopy(opt))
+    )
+    assert known == copied
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adagrad", "SGD"])
+def test_fused_on_meta_is_torchs_error(name):
+    for module in (optim, torch.optim):
+        param = torch.nn.Parameter(torch.ones(3, device="meta"))
+        opt = getattr(module, name)([param], fused=True)
+        param.grad = torch.ones(3, device="meta")
+        with pytest.raises(RuntimeError, match=r"`fused=True` requires all the params to be float"):
+            opt.step()
 
 
 # Two backends that are different code
