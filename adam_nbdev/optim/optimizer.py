@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from typing import SupportsFloat
 
-from ..extras import EXTRAS, patch_to, require
+from ..extras import patch_to, require
 from ..language.program import program
 from ..language.rule import parse
 from . import tensors
@@ -280,16 +280,15 @@ def _check_all(self):
 
 @patch_to(Stepper)
 def _warn_without_numba(self):
-    if self._backend is None and not tensors.has_kernel():
+    if self._backend is None and tensors.no_kernel():
         warn_once()
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #6081645f
 @cache
 def warn_once():
-    """Say that Numba is missing; the first time only."""
-    problem = "without Numba the rule is read on tensors, which is slow on the CPU"
-    mend = f'pip install "adam_nbdev[{EXTRAS["numba"]}]"'
-    warnings.warn(f"{problem}: {mend}", stacklevel=5)
+    """Say why no kernel can be compiled; the first time only."""
+    problem = "the rule is read on tensors, which is slow on the CPU"
+    warnings.warn(f"{problem}: {tensors.no_kernel()}", stacklevel=5)
 
 
 @patch_to(Stepper)

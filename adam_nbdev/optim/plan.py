@@ -80,7 +80,7 @@ def _facts(group, param, backend):
     """Pairs of a reason to take no kernel and whether it holds, the first first."""
     local, grad = on_process(param), on_process(param.grad)
     yield "this optimizer was asked to read the rule on tensors", backend == "tensors"
-    yield "Numba is not installed", not tensors.has_kernel()
+    yield tensors.no_kernel(), bool(tensors.no_kernel())
     yield "the step is to be differentiable", bool(group.get("differentiable"))
     yield "the parameter was made in inference mode", param.is_inference()
     yield f"the parameter is on {local.device}", local.device.type != "cpu"

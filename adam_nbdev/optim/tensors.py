@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'BYTES', 'DTYPE', 'on_process', 'placement', 'as_real', 'is_plain', 'is_shared',
-           'is_double', 'is_dense', 'layers_of', 'has_kernel']
+           'is_double', 'is_dense', 'layers_of', 'no_kernel']
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #bfe93564
 from operator import attrgetter
@@ -90,6 +90,6 @@ def layers_of(tensors):
     return layers
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #d712af71
-def has_kernel():
-    """Whether kernels can be compiled: whether Numba is installed, and not switched off."""
-    return not obstacle()
+def no_kernel():
+    """Why no kernel can be compiled here, a sentence; empty if Numba is there and switched on."""
+    return obstacle()
