@@ -10,7 +10,9 @@ import math
 
 # %% ../../nbs/adam/bound.ipynb #62f9d884
 def step_bound(beta1=0.9, beta2=0.999, step=None):
-    """The longest update of Adam in learning rates, with eps = 0: a supremum over all gradients.
+    """The longest update of Adam in learning rates, with eps = 0.
+
+    A supremum over all gradients.
 
     Parameters
     ----------
@@ -22,7 +24,7 @@ def step_bound(beta1=0.9, beta2=0.999, step=None):
     Returns
     -------
     float
-        At least 1; infinite in the limit if `beta2 <= beta1**2`, and `beta1` is not 0.
+        At least 1; infinite in the limit if `beta2 <= beta1**2` and `beta1 > 0`.
 
     Raises
     ------
@@ -30,7 +32,10 @@ def step_bound(beta1=0.9, beta2=0.999, step=None):
         If one of them is outside its range.
     """
     if not (0 <= beta1 < 1 and 0 < beta2 < 1):
-        raise ValueError(f"the decay rates are {beta1} and {beta2}; give them in [0, 1) and (0, 1)")
+        raise ValueError(
+            f"the decay rates are {beta1} and {beta2}; "
+            "give them in [0, 1) and (0, 1)"
+        )
     if step is not None and step < 1:
         raise ValueError(f"step is {step}; it is 1 at the first step")
     ratio, level = beta1**2 / beta2, (1 - beta1) / math.sqrt(1 - beta2)

@@ -10,7 +10,9 @@ from ..language.catalogue import enter
 from ..language.primitives import ema, sqrt
 
 # %% ../../nbs/adam/bias.ipynb #b8486e30
-def adam_uncorrected(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+def adam_uncorrected(
+    param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8
+):
     """Adam without bias correction: Kingma & Ba (2015), section 6.4.
 
     Parameters
@@ -31,8 +33,9 @@ def adam_uncorrected(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, e
     Returns
     -------
     param, m, v
-        The new values; the inputs are not modified. Deviations: none. The paper calls it a
-        version of RMSProp with momentum in that section, and tells the two apart in section 5.
+        The new values; the inputs are not modified. Deviations: none.
+        The paper calls it a version of RMSProp with momentum in that section, and
+        tells the two apart in section 5.
     """
     square = grad * grad
     m, v = ema(m, grad, beta1), ema(v, square, beta2)

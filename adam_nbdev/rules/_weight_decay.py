@@ -11,7 +11,10 @@ from ..language.primitives import decoupled
 from ._adam import adam
 
 # %% ../../nbs/family/weight_decay.ipynb #5611496e
-def adamw(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+def adamw(
+    param, grad, m, v, step,
+    lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01,
+):
     """AdamW: Loshchilov & Hutter (2019), Algorithm 2; `torch.optim.AdamW`.
 
     Parameters
@@ -29,13 +32,14 @@ def adamw(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, we
     eps : float
         Added outside the root, at least 0.
     weight_decay : float
-        Decoupled: each step takes the fraction `lr * weight_decay` off the parameter; at least 0.
+        Decoupled: each step takes the fraction `lr * weight_decay` off the
+        parameter; at least 0.
 
     Returns
     -------
     param, m, v
-        The new values; the inputs are not modified. Deviations from the paper: the decay is
-        multiplied by `lr`, as in torch; in the paper by the schedule only.
+        The new values; the inputs are not modified. Deviations from the paper: the
+        decay is multiplied by `lr`, as in torch; in the paper by the schedule only.
     """
     param = decoupled(param, lr, weight_decay)
     return adam(param, grad, m, v, step, lr, beta1, beta2, eps)
@@ -43,10 +47,18 @@ def adamw(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, we
 # %% ../../nbs/family/weight_decay.ipynb #5cf0707d
 #| code-fold: true
 enter(
-    adamw, "AdamW", color="#D6336C", line=(9, 1.4),
+    adamw,
+    "AdamW",
+    color="#D6336C",
+    line=(9, 1.4),
     torch=Torch(
-        "AdamW", {"m": "exp_avg", "v": "exp_avg_sq"},
+        "AdamW",
+        {"m": "exp_avg", "v": "exp_avg_sq"},
         {"beta1": ("betas", 0), "beta2": ("betas", 1)},
-        when={"amsgrad": False, "decoupled_weight_decay": True, "weight_decay": True},
+        when={
+            "amsgrad": False,
+            "decoupled_weight_decay": True,
+            "weight_decay": True,
+        },
     ),
 )
