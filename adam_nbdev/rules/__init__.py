@@ -3,7 +3,7 @@
 # Written by `make export` from the table of contents. DO NOT EDIT!
 from ._momentum import gradient_descent, momentum, nesterov
 from ._adagrad import adagrad
-from ._rmsprop import rprop, rmsprop, rmsprop_centred, rmsprop_momentum, rmsprop_centred_momentum, rmsprop_corrected
+from ._rmsprop import rprop, rmsprop, rmsprop_corrected, rmsprop_momentum, rmsprop_centred, rmsprop_centred_momentum
 from ._adam import adam
 from ._bias import adam_uncorrected
 from ._parents import laprop
@@ -21,10 +21,10 @@ RULES = {
         adagrad,
         rprop,
         rmsprop,
-        rmsprop_centred,
-        rmsprop_momentum,
-        rmsprop_centred_momentum,
         rmsprop_corrected,
+        rmsprop_momentum,
+        rmsprop_centred,
+        rmsprop_centred_momentum,
         adam,
         adam_uncorrected,
         laprop,

@@ -11,7 +11,7 @@ from ..language.primitives import sqrt
 
 # %% ../../nbs/background/adagrad.ipynb #a7d72846
 def adagrad(param, grad, accumulator, step, lr=0.01, eps=1e-10):
-    """Adagrad, diagonal: Duchi, Hazan & Singer (2011), Figure 1; `torch.optim.Adagrad`.
+    """Diagonal Adagrad: Duchi, Hazan & Singer (2011); `torch.optim.Adagrad`.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def adagrad(param, grad, accumulator, step, lr=0.01, eps=1e-10):
     Returns
     -------
     param, accumulator
-        The new values; the inputs are not modified. Deviations: no projection, no regulariser,
-        and not torch's `lr_decay`.
+        The new values; the inputs are not modified. Deviations: no projection, no
+        regulariser, and not torch's `lr_decay`.
     """
     square = grad * grad
     accumulator = accumulator + square

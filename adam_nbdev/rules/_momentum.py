@@ -24,8 +24,9 @@ def gradient_descent(param, grad, step, lr=0.01):
     Returns
     -------
     number or array
-        The new `param`; the inputs are not modified. On noisy gradients it is the method of
-        Robbins & Monro (1951), who let `lr` fall as 1/step; here it is constant, or a schedule.
+        The new `param`; the inputs are not modified. On noisy gradients it is the
+        method of Robbins & Monro (1951), who let `lr` fall as 1/step; here it is
+        constant, or a schedule.
     """
     update = lr * grad
     return param - update
@@ -39,27 +40,28 @@ enter(
 
 # %% ../../nbs/background/momentum.ipynb #4e18bafd
 def momentum(param, grad, buffer, step, lr=0.01, momentum=0.9):
-    """Gradient descent with momentum: Polyak (1964), in the form of Sutskever et al. (2013).
+    """Momentum: Polyak (1964), in the form of Sutskever et al. (2013).
 
     Parameters
     ----------
     param, grad : number or array
         The parameter and the gradient there, element by element.
     buffer : number or array
-        Sum of the past gradients, each discounted by `momentum` once a step; starts at 0.
+        Sum of the past gradients, each discounted by `momentum` once a step; starts
+        at 0.
     step : int
         1 at the first step; not used.
     lr : float
-        Learning rate, at least 0. It stands outside the buffer, as in `torch.optim.SGD`: a
-        schedule changes the weight of past gradients too.
+        Learning rate, at least 0. It stands outside the buffer, as in
+        `torch.optim.SGD`: a schedule changes the weight of past gradients too.
     momentum : float
         Decay rate of the buffer, in [0, 1).
 
     Returns
     -------
     param, buffer
-        The new values; the inputs are not modified. Sutskever et al. keep `lr` inside the
-        buffer, which differs only while `lr` changes.
+        The new values; the inputs are not modified. Sutskever et al. keep `lr`
+        inside the buffer, which differs only while `lr` changes.
     """
     buffer = momentum * buffer + grad
     update = lr * buffer
@@ -68,8 +70,15 @@ def momentum(param, grad, buffer, step, lr=0.01, momentum=0.9):
 # %% ../../nbs/background/momentum.ipynb #08c32bfd
 #| code-fold: true
 enter(
-    momentum, "momentum", color="#3A96EA", line=(4, 1.5),
-    torch=Torch("SGD", {"buffer": "momentum_buffer"}, when={"momentum": True, "nesterov": False}),
+    momentum,
+    "momentum",
+    color="#3A96EA",
+    line=(4, 1.5),
+    torch=Torch(
+        "SGD",
+        {"buffer": "momentum_buffer"},
+        when={"momentum": True, "nesterov": False},
+    ),
 )
 
 # %% ../../nbs/background/momentum.ipynb #cfe2be5c
@@ -81,7 +90,8 @@ def nesterov(param, grad, buffer, step, lr=0.01, momentum=0.9):
     param, grad : number or array
         The parameter and the gradient there, element by element.
     buffer : number or array
-        Sum of the past gradients, each discounted by `momentum` once a step; starts at 0.
+        Sum of the past gradients, each discounted by `momentum` once a step; starts
+        at 0.
     step : int
         1 at the first step; not used.
     lr : float
@@ -92,8 +102,8 @@ def nesterov(param, grad, buffer, step, lr=0.01, momentum=0.9):
     Returns
     -------
     param, buffer
-        The new values; the inputs are not modified. Deviations: `param` is the point where the
-        gradient is taken, the look-ahead point of the original.
+        The new values; the inputs are not modified. Deviations: `param` is the
+        point where the gradient is taken, the look-ahead point of the original.
     """
     buffer = momentum * buffer + grad
     update = lr * (grad + momentum * buffer)
@@ -102,6 +112,13 @@ def nesterov(param, grad, buffer, step, lr=0.01, momentum=0.9):
 # %% ../../nbs/background/momentum.ipynb #ca2b0d57
 #| code-fold: true
 enter(
-    nesterov, "Nesterov", color="#2567AE", line=(4, 1.3, 1, 1.3),
-    torch=Torch("SGD", {"buffer": "momentum_buffer"}, when={"momentum": True, "nesterov": True}),
+    nesterov,
+    "Nesterov",
+    color="#2567AE",
+    line=(4, 1.3, 1, 1.3),
+    torch=Torch(
+        "SGD",
+        {"buffer": "momentum_buffer"},
+        when={"momentum": True, "nesterov": True},
+    ),
 )
