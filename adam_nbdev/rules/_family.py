@@ -29,12 +29,14 @@ def lion(param, grad, m, step, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0)
     beta2 : float
         Decay rate of `m`, in [0, 1).
     weight_decay : float
-        Decoupled: each step takes the fraction `lr * weight_decay` off the parameter; at least 0.
+        Decoupled: each step takes the fraction `lr * weight_decay` off the
+        parameter; at least 0.
 
     Returns
     -------
     param, m
-        The new values; the inputs are not modified. Deviations from the paper: none.
+        The new values; the inputs are not modified. Deviations from the paper:
+        none.
     """
     param = decoupled(param, lr, weight_decay)
     direction = ema(m, grad, beta1)
@@ -45,14 +47,32 @@ def lion(param, grad, m, step, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0)
 # %% ../../nbs/family/family.ipynb #fa100010
 #| code-fold: true
 enter(
-    lion, "Lion", color="#9C7A00", line=(6, 1.3, 6, 1.3, 1, 1.3),
-    words={"direction": ("t", "the mixture of average and gradient whose sign is taken", "c@")},
+    lion,
+    "Lion",
+    color="#9C7A00",
+    line=(6, 1.3, 6, 1.3, 1, 1.3),
+    words={
+        "direction": (
+            "t",
+            "the mixture of average and gradient whose sign is taken",
+            "c@",
+        )
+    },
 )
 
 # %% ../../nbs/family/family.ipynb #fa100024
 def nadam(
-    param, grad, m, v, mu_product: Slot(start=1, per="tensor"), step,
-    lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3,
+    param,
+    grad,
+    m,
+    v,
+    mu_product: Slot(start=1, per="tensor"),
+    step,
+    lr=2e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    momentum_decay=4e-3,
 ):
     """NAdam: Dozat (2016), in the form of `torch.optim.NAdam`.
 
@@ -78,8 +98,9 @@ def nadam(
     Returns
     -------
     param, m, v, mu_product
-        The new values; the inputs are not modified. As in torch, `m` is averaged with `beta1`
-        and corrected by the product of `mu`, so the weights of the gradients do not sum to one.
+        The new values; the inputs are not modified. As in torch, `m` is averaged
+        with `beta1` and corrected by the product of `mu`, so the weights of the
+        gradients do not sum to one.
     """
     square = grad * grad
     m, v = ema(m, grad, beta1), ema(v, square, beta2)
@@ -95,16 +116,27 @@ def nadam(
 # %% ../../nbs/family/family.ipynb #fa100025
 #| code-fold: true
 enter(
-    nadam, "NAdam", color="#0E86B4", line=(5, 1.2, 1, 1.2, 1, 1.2),
+    nadam,
+    "NAdam",
+    color="#0E86B4",
+    line=(5, 1.2, 1, 1.2, 1, 1.2),
     torch=Torch(
-        "NAdam", {"m": "exp_avg", "v": "exp_avg_sq", "mu_product": "mu_product"},
+        "NAdam",
+        {"m": "exp_avg", "v": "exp_avg_sq", "mu_product": "mu_product"},
         {"beta1": ("betas", 0), "beta2": ("betas", 1)},
     ),
     words={
-        "mu": ("t", "weight of the momentum: from half of $\\beta_1$ up to $\\beta_1$"),
+        "mu": (
+            "t",
+            "weight of the momentum: from half of $\\beta_1$ up to $\\beta_1$",
+        ),
         "mu_next": ("t", "the same at the next step", r"\mu^{+}@"),
         "mu_product": ("t", "the product of all $\\mu$ so far", r"\Pi@"),
-        "ahead": ("t", "average as the next step will weigh it, and the gradient", r"\bar{m}@"),
+        "ahead": (
+            "t",
+            "average as the next step will weigh it, and the gradient",
+            r"\bar{m}@",
+        ),
         "momentum_decay": ("", "how fast $\\mu$ grows", r"\psi"),
     },
 )
