@@ -70,8 +70,20 @@ def _launch(task, job, scalars, threads):
         others = [_pool().submit(task.ctypes, address) for _ in range(threads - 1)]
         try:
             task.ctypes(address)
-        finally:  # an interrupt must not free what the others read
+        finally:
+            _wait(others)
+
+
+def _wait(others):
+    """Wait for threads to end, whatever interrupts: what they read must not be freed before."""
+    interrupt = None
+    while not all(other.done() for other in others):
+        try:
             wait(others)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def available():

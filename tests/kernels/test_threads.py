@@ -224,3 +224,25 @@ for threads in (1, 2):
 assert torch.equal(*found)
 """
     assert run(script, OMP_NUM_THREADS="1") == ["False", "True"]
+
+
+def test_an_interrupt_waits_for_all_threads(run):
+    """Ours are in a pool: what they read must not be freed while they read it."""
+    script = """
+from concurrent.futures import Future
+asked, others = [], [Future(), Future()]
+
+def interrupted(futures):
+    asked.append(1)
+    if len(asked) == 3:
+        for future in futures:
+            future.set_result(None)
+    raise KeyboardInterrupt
+
+cpu.wait = interrupted
+try:
+    cpu._wait(others)
+except KeyboardInterrupt:
+    print(len(asked), all(future.done() for future in others))
+"""
+    assert run(script) == ["3", "True"]
