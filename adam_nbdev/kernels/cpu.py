@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cache import fuse, squares
-from .lower import fits, lower
+from .lower import LIMITS, lower
 from ..language.floats import Float
 from ..language.program import evaluate
 from ..language.rule import parse
@@ -190,7 +190,8 @@ class Batch(Tables):
         """Step all tensors, in place, with these rows: a list of `Row`."""
         job, threads = self.job, available() if threads is None else threads
         kernel, scalars = self.kernel, _table([row.values for row in rows])
-        if not all(fits(x, self.lowered.precision) for x in set(scalars)):
+        low, high = LIMITS[self.lowered.precision]
+        if not all(low <= x <= high or x == 0 for x in map(abs, scalars)):  # or one is NaN
             lowered, kernel = (make(*self.asked, plain=True) for make in (lower, fuse))
             rows = [_scalars(kernel, lowered, row.numbers, row.prelude)[0] for row in rows]
             scalars = _table(rows)
