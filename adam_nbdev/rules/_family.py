@@ -62,17 +62,8 @@ enter(
 
 # %% ../../nbs/family/family.ipynb #fa100024
 def nadam(
-    param,
-    grad,
-    m,
-    v,
-    mu_product: Slot(start=1, per="tensor"),
-    step,
-    lr=2e-3,
-    beta1=0.9,
-    beta2=0.999,
-    eps=1e-8,
-    momentum_decay=4e-3,
+    param, grad, m, v, mu_product: Slot(start=1, per="tensor"), step,
+    lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3,
 ):
     """NAdam: Dozat (2016), in the form of `torch.optim.NAdam`.
 
