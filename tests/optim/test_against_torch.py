@@ -131,7 +131,7 @@ def step():
 with warnings.catch_warnings(record=True) as found:
     warnings.simplefilter("always")
     step()
-(warning,) = [w for w in found if "Numba" in str(w.message)]
+(warning,) = [w for w in found if "numba" in str(w.message)]
 assert warning.category is UserWarning
 assert re.search(r'pip install "adam_nbdev\\[kernels\\]"', str(warning.message))
 with warnings.catch_warnings():
