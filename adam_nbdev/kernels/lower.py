@@ -186,6 +186,16 @@ def _numbers(node):
         return {node.args[0]}
     return set() if node.leaf else set().union(*map(_numbers, node.args))
 
+
+def _live(assignments, outputs):
+    """The assignments that an output depends on; a change of the arithmetic may leave others."""
+    needed, kept = set().union(*map(_names, outputs)), []
+    for a in reversed(assignments):
+        if a.name in needed:
+            needed |= _names(a.value)
+            kept.append(a)
+    return kept[::-1]
+
 # %% ../../nbs/workshop/kernels/lower.ipynb #6a5bc2f9
 @cache
 def _lower(spec, formats, prelude, plain):
@@ -203,6 +213,7 @@ def _lower(spec, formats, prelude, plain):
     constants = set().union(*(_numbers(a.value) for a in elements))
     if not plain and not all(fits(x, precision) or math.isinf(x) for x in constants):
         return _lower(spec, formats, prelude, plain=True)
+    elements = _live(elements, new.values())
     read = set().union(*map(_names, [*(a.value for a in elements), *new.values()]))
     return Lowered(
         name=spec.name,
