@@ -2,7 +2,8 @@
    on it, everything stands in a landmark, lists have items, and what scrolls can be reached. */
 document.addEventListener("DOMContentLoaded", () => {
   for (const control of document.querySelectorAll(".search-button-field, details > summary"))
-    control.removeAttribute("aria-label");
+    if (control.textContent.trim()) control.removeAttribute("aria-label");
+    else control.setAttribute("aria-label", "The pages below");
   for (const entry of document.querySelectorAll("[role=doc-biblioentry]"))
     entry.setAttribute("role", "listitem");
   for (const table of document.querySelectorAll(".pst-scrollable-table-container"))
