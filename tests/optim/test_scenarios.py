@@ -60,6 +60,24 @@ def compare(ours, theirs, bound):
         assert torch.allclose(one, other, rtol=10 * bound, atol=1e-300)
 
 
+def between(name, shapes=SHAPES, **options):
+    """A scenario: three steps, what the function does to parameters and optimizer, three more."""
+
+    def decorate(edit):
+        def run(make):
+            params = new(shapes=shapes)
+            opt = make(name, params, **options)
+            go(params, opt, 0, 3)
+            edit(params, opt)
+            go(params, opt, 3, 6)
+            return params, opt
+
+        SCENARIOS[edit.__name__] = run
+        return run
+
+    return decorate
+
+
 # Groups
 
 
@@ -179,34 +197,19 @@ def momentum_is_switched_on_and_off(make):
     return params, opt
 
 
-@scenario
-def nesterov_is_switched_on_midway(make):
-    params = new()
-    opt = make("SGD", params, lr=0.1, momentum=0.9)
-    go(params, opt, 0, 3)
+@between("SGD", lr=0.1, momentum=0.9)
+def nesterov_is_switched_on_midway(params, opt):
     opt.param_groups[0]["nesterov"] = True
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def decoupled_decay_is_switched_on_midway(make):
-    params = new()
-    opt = make("NAdam", params, lr=0.1, weight_decay=0.3)
-    go(params, opt, 0, 3)
+@between("NAdam", lr=0.1, weight_decay=0.3)
+def decoupled_decay_is_switched_on_midway(params, opt):
     opt.param_groups[0]["decoupled_weight_decay"] = True
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_rate_of_zero(make):
-    params = new()
-    opt = make("Adam", params, lr=0.0)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.0)
+def a_rate_of_zero(params, opt):
     opt.param_groups[0]["lr"] = 0.1
-    go(params, opt, 3, 6)
-    return params, opt
 
 
 @scenario
@@ -431,34 +434,19 @@ def requires_grad_is_switched_off_and_on(make):
 # Parameters that move
 
 
-@scenario
-def data_is_replaced(make):
-    params = new()
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.1)
+def data_is_replaced(params, opt):
     params[0].data = params[0].data.clone() * 2
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def data_becomes_every_second_number(make):
-    params = new()
-    opt = make("NAdam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("NAdam", lr=0.1)
+def data_becomes_every_second_number(params, opt):
     params[1].data = torch.stack([params[1].data] * 2, -1).reshape(-1)[::2]
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def data_is_swapped_between_two(make):
-    params = new(shapes=[(4,), (4,)])
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", shapes=[(4,), (4,)], lr=0.1)
+def data_is_swapped_between_two(params, opt):
     params[0].data, params[1].data = params[1].data, params[0].data
-    go(params, opt, 3, 6)
-    return params, opt
 
 
 @scenario
@@ -501,14 +489,9 @@ def channels_last(make):
     return params, opt
 
 
-@scenario
-def channels_last_midway(make):
-    params = new(shapes=[(2, 3, 4, 5)])
-    opt = make("RMSprop", params, lr=0.1, momentum=0.9)
-    go(params, opt, 0, 3)
+@between("RMSprop", shapes=[(2, 3, 4, 5)], lr=0.1, momentum=0.9)
+def channels_last_midway(params, opt):
     params[0].data = params[0].data.to(memory_format=torch.channels_last)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
 @scenario
@@ -595,87 +578,47 @@ def bfloat16(make):
 # State by hand
 
 
-@scenario
-def the_state_is_cleared(make):
-    params = new()
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.1)
+def the_state_is_cleared(params, opt):
     opt.state.clear()
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def the_state_of_one_is_deleted(make):
-    params = new()
-    opt = make("NAdam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("NAdam", lr=0.1)
+def the_state_of_one_is_deleted(params, opt):
     del opt.state[params[1]]
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def averages_are_zeroed_in_place(make):
-    params = new()
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.1)
+def averages_are_zeroed_in_place(params, opt):
     for state in opt.state.values():
         state["exp_avg"].zero_()
         state["exp_avg_sq"].mul_(0.5)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_count_is_set_back_in_place(make):
-    params = new()
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.1)
+def a_count_is_set_back_in_place(params, opt):
     opt.state[params[0]]["step"].zero_()
     opt.state[params[1]]["step"].fill_(1.0)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_count_is_replaced(make):
-    params = new()
-    opt = make("AdamW", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("AdamW", lr=0.1)
+def a_count_is_replaced(params, opt):
     opt.state[params[0]]["step"] = torch.tensor(100.0)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_running_product_is_changed_in_place(make):
-    params = new()
-    opt = make("NAdam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("NAdam", lr=0.1)
+def a_running_product_is_changed_in_place(params, opt):
     opt.state[params[0]]["mu_product"].mul_(0.5)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_buffer_is_set_to_none(make):
-    params = new()
-    opt = make("SGD", params, lr=0.1, momentum=0.9, dampening=0.5)
-    go(params, opt, 0, 3)
+@between("SGD", lr=0.1, momentum=0.9, dampening=0.5)
+def a_buffer_is_set_to_none(params, opt):
     opt.state[params[0]]["momentum_buffer"] = None
-    go(params, opt, 3, 6)
-    return params, opt
 
 
-@scenario
-def a_step_size_is_changed_in_place(make):
-    params = new()
-    opt = make("Rprop", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Rprop", lr=0.1)
+def a_step_size_is_changed_in_place(params, opt):
     opt.state[params[0]]["step_size"].mul_(3.0)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
 @scenario
@@ -759,17 +702,12 @@ def a_state_without_some_parameters(make):
     return others, other
 
 
-@scenario
-def an_older_state_without_flags(make):
-    params = new()
-    opt = make("Adam", params, lr=0.1)
-    go(params, opt, 0, 3)
+@between("Adam", lr=0.1)
+def an_older_state_without_flags(params, opt):
     kept = copy.deepcopy(opt.state_dict())
     for key in ("foreach", "maximize", "fused", "differentiable", "capturable"):
         del kept["param_groups"][0][key]
     opt.load_state_dict(kept)
-    go(params, opt, 3, 6)
-    return params, opt
 
 
 @scenario
