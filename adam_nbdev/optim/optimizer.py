@@ -13,9 +13,9 @@ from functools import cache
 from typing import SupportsFloat
 
 from ..extras import patch_to, require
+from ..kernels.cache import obstacle
 from ..language.program import program
 from ..language.rule import parse
-from . import tensors
 from .buckets import Member
 from .guard import Guard, squares_of
 from adam_nbdev.optim.plan import (
@@ -280,7 +280,7 @@ def _check_all(self):
 
 @patch_to(Stepper)
 def _warn_without_numba(self):
-    if self._backend is None and tensors.no_kernel():
+    if self._backend is None and obstacle():
         warn_once()
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #6081645f
@@ -288,7 +288,7 @@ def _warn_without_numba(self):
 def warn_once():
     """Say why no kernel can be compiled; the first time only."""
     problem = "the rule is read on tensors, which is slow on the CPU"
-    warnings.warn(f"{problem}: {tensors.no_kernel()}", stacklevel=5)
+    warnings.warn(f"{problem}: {obstacle()}", stacklevel=5)
 
 
 @patch_to(Stepper)

@@ -12,7 +12,7 @@ from operator import is_
 from typing import NamedTuple
 
 from ..extras import patch_to, require
-from . import tensors
+from ..kernels import cache
 from .buckets import KernelBucket, TensorBucket
 from adam_nbdev.optim.tensors import (
     GRAD,
@@ -80,7 +80,8 @@ def _facts(group, param, backend):
     """Pairs of a reason to take no kernel and whether it holds, the first first."""
     local, grad = on_process(param), on_process(param.grad)
     yield "this optimizer was asked to read the rule on tensors", backend == "tensors"
-    yield tensors.no_kernel(), bool(tensors.no_kernel())
+    missing = cache.obstacle()
+    yield missing, bool(missing)
     yield "the step is to be differentiable", bool(group.get("differentiable"))
     yield "the parameter was made in inference mode", param.is_inference()
     yield f"the parameter is on {local.device}", local.device.type != "cpu"

@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['torch', 'FORMAT_OF', 'PLAIN', 'GRAD', 'BYTES', 'DTYPE', 'on_process', 'placement', 'as_real', 'is_plain', 'is_shared',
-           'is_double', 'is_dense', 'layers_of', 'no_kernel']
+           'is_double', 'is_dense', 'layers_of']
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #bfe93564
 from operator import attrgetter
 
 from ..extras import require
-from ..kernels.cache import obstacle
 
 torch = require("torch")
 
@@ -88,8 +87,3 @@ def layers_of(tensors):
         layer = layer + 1 if starts[i] < end else 0
         layers[i], end = layer, max(end, starts[i] + tensors[i].nbytes)
     return layers
-
-# %% ../../nbs/workshop/optim/tensors.ipynb #d712af71
-def no_kernel():
-    """Why no kernel can be compiled here, a sentence; empty if Numba is there and switched on."""
-    return obstacle()

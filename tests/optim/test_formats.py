@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adam_nbdev import optim
-from adam_nbdev.optim import tensors
+from adam_nbdev.kernels import cache
 
 
 @pytest.mark.long
@@ -78,7 +78,7 @@ def test_every_stochastic_rounding_has_random_bits_of_its_own():
 @pytest.mark.parametrize("missing", [True, False], ids=["no numba", "tensors"])
 def test_stochastic_rounding_where_there_is_no_kernel_is_refused(monkeypatch, missing):
     if missing:
-        monkeypatch.setattr(tensors, "no_kernel", lambda: "Numba is not installed")
+        monkeypatch.setattr(cache, "obstacle", lambda: "Numba is not installed")
     param = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
     chosen = {} if missing else {"backend": "tensors"}
     opt = optim.Adam([param], stochastic_rounding=True, **chosen)
