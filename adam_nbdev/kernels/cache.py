@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..extras import cache_folder, require
-from .numba_printer import source, squares_source
-from ..language.rule import parse, parse_prelude
+from .lower import lower
+from .numba_printer import printed, squares_source
 
 # %% ../../nbs/workshop/kernels/cache.ipynb #99511a22
 def _file(name):
@@ -132,14 +132,12 @@ def fuse(rule, formats=None, prelude=None, plain=False):
     TypeError, ValueError
         As for `source`.
     """
-    formats = None if formats is None else tuple(formats)
-    return _fused(parse(rule), formats, parse_prelude(prelude) if prelude else None, plain)
+    return _fused(lower(rule, formats, prelude, plain))
 
 
 @cache
-def _fused(spec, formats, prelude, plain):
-    before = prelude and prelude.function
-    return compiled(spec.name, source(spec.function, formats, before, plain))
+def _fused(lowered):
+    return compiled(lowered.name, printed(lowered))
 
 
 @cache

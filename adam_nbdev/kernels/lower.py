@@ -124,9 +124,9 @@ def _random_bits(arrays, formats):
     return {name: RandomBits(i - i % 2, 16 * (i % 2)) for i, name in enumerate(rounded)}
 
 # %% ../../nbs/workshop/kernels/lower.ipynb #18d6e0a5
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lowered:
-    """What a kernel of a rule reads, computes and writes."""
+    """What a kernel of a rule reads, computes and writes; made by `lower`, once."""
 
     name: str  # of the rule
     precision: str  # of the loop: "float64" or "float32"
@@ -210,10 +210,10 @@ def _lower(spec, formats, prelude, plain):
     arrays = ("param", "grad", *list(new)[1:])
     formats = _checked(formats, arrays)
     precision = "float64" if plain or formats[0] == "float64" else "float32"
+    elements = _live(elements, new.values())
     constants = set().union(*(_numbers(a.value) for a in elements))
     if not plain and not all(fits(x, precision) or math.isinf(x) for x in constants):
-        return _lower(spec, formats, prelude, plain=True)
-    elements = _live(elements, new.values())
+        return _lower(spec, formats, prelude, True)
     read = set().union(*map(_names, [*(a.value for a in elements), *new.values()]))
     return Lowered(
         name=spec.name,
