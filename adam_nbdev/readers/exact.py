@@ -20,7 +20,9 @@ def _follow_ieee(context):
 
     def pow(a, b):
         b = mpf(b)
-        if b == 0 or a == 1 or (a == -1 and context.isinf(b)):
+        if (context.isinf(a) or context.isinf(b)) and b % 2 != 1:
+            a = abs(a)  # as with an even power, and an infinite one counts as even
+        if b == 0 or a == 1:
             return mpf(1)
         if a == 0 and b < 0:
             return context.inf

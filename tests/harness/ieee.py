@@ -89,6 +89,8 @@ class Arithmetic:
             case ast.BinOp():
                 op, a, b = type(tree.op), *(self.value(x, local) for x in (tree.left, tree.right))
                 result = OPERATORS[op](a, b)
+                if op is ast.Pow and a == -np.inf and b == 0.5 and self.noise:
+                    result = np.float64(np.nan)  # NumPy and torch take the root
                 size = 1 + min(abs(b), 1e4) if op is ast.Pow and np.isfinite(b) else 1
                 return self.seen(op, result, self.noise == 0 or _exact(op, a, b, result), size)
             case ast.Call() if tree.func.id in PRIMITIVES:

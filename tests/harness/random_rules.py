@@ -85,14 +85,17 @@ class _Writer:
         """An expression in parentheses."""
         if depth == 0 or self.chance.random() < 0.35:
             return self.leaf(scalar)
-        kind = self.one_of([*"+-*/+-*/", "**", "neg", "call", "call", "where", "helper"])
+        kind = self.one_of([*"+-*/+-*/", "**", "**", "neg", "call", "call", "where", "helper"])
         if kind in ("call", "where", "helper"):
             return getattr(self, kind)(scalar, depth)
         a = self.expression(scalar, depth - 1)
         if kind == "neg":
             return f"(-{a})"
-        b = self.exponent(scalar) if kind == "**" else self.expression(scalar, depth - 1)
-        return f"({a} {kind} {b})"
+        if kind != "**":
+            return f"({a} {kind} {self.expression(scalar, depth - 1)})"
+        if self.chance.randrange(2) == 0:  # what printers put into parentheses
+            a = self.one_of([f"(-{a})", f"({a} ** {self.exponent(scalar)})"])
+        return f"({a} ** {self.exponent(scalar)})"
 
     def exponent(self, scalar):
         text = self.one_of(EXPONENTS)

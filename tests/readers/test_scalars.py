@@ -148,3 +148,21 @@ def test_floats_are_those_of_numpy(x, y):
 def test_a_trace_shows_what_is_no_number():
     lines = trace(uncorrected, 0.5, 0.0)
     assert math.isnan(lines[0].value) and lines[-1].value == math.inf
+
+
+def power(param, grad, step, exponent=1.0):
+    return grad**exponent
+
+
+POWERS = [math.nan, math.inf, -math.inf, 0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, -1.5]
+
+
+@pytest.mark.parametrize("exponent", POWERS)
+def test_every_kind_of_power_is_that_of_ieee_754(exponent):
+    with np.errstate(all="ignore"):
+        wanted = [np.float64(x) ** np.float64(exponent) for x in POWERS]
+    found = [[float(exact(power, [x], exponent=exponent)[0][0]) for x in POWERS]]
+    given = {"number": Float, "exponent": exponent}
+    found.append([next(run(power, [x], 0.0, **given)).param for x in POWERS])
+    for values in found:
+        np.testing.assert_allclose(values, wanted, rtol=1e-15)
