@@ -28,7 +28,10 @@ TAGS = {
     "eval: false": "skip-execution",
     "export": "exported",
     "exports": "exported",
+    "digits: all": "all-digits",
 }
+#: Chapters have their contents beside them; the workshop's code takes that room.
+CONTENTS = {"nbs/[!w]**": ["page-toc.html"], "nbs/workshop/**": []}
 MODULES = "<!-- modules -->"
 LINK = "{{py:obj}}`{1} <adam_nbdev.{0}.{1}>`"
 DEFINITION = re.compile(r"^# %% (?:\.\./)*(\S+)\.ipynb #(\S+)$")
@@ -214,13 +217,15 @@ def linkcode_resolve(domain, info):
     return f"../../{page}.html#cell-{cell}"
 
 
+def configure(app, config):
+    """Sphinx's `config-inited`: what Jupyter Book's own configuration has no words for."""
+    config.linkcode_resolve = linkcode_resolve
+    config.html_theme_options["secondary_sidebar_items"] = CONTENTS
+
+
 def setup(app):
     app.setup_extension("sphinx.ext.linkcode")
-    app.connect(
-        "config-inited",
-        lambda app, config: setattr(config, "linkcode_resolve", linkcode_resolve),
-        1,
-    )
+    app.connect("config-inited", configure, 1)
     app.connect("source-read", read_page)
     app.connect("doctree-read", inline_figures, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -41,6 +41,24 @@ FAULTS = """() => {
   return faults;
 }"""
 
+#: What a page owes its reader at a desk.
+READABLE = """chapter => {
+  const faults = [], seen = e => e.checkVisibility() && e.getClientRects().length;
+  for (const e of document.querySelectorAll("div.cell pre"))
+    if (seen(e) && e.scrollWidth > e.clientWidth + 1)
+      faults.push("code or output that is cut off: " + e.innerText.slice(0, 80));
+  for (const e of document.querySelectorAll("div.cell:not(.tag_all-digits) div.cell_output"))
+    for (const [number] of e.innerText.matchAll(/\\d+\\.\\d+/g))
+      if (number.replace(".", "").replace(/^0+|0+$/g, "").length > 8)
+        faults.push("more than eight digits, and no `#| digits: all`: " + number);
+  if (!chapter) return faults;
+  const figure = document.querySelector("article :is(svg.figure, img)");
+  if (!figure || figure.getBoundingClientRect().top > 900 - 100)
+    faults.push("no picture on the first screen");
+  if (document.documentElement.scrollHeight > 20000) faults.push("higher than 20,000 pixels");
+  return faults;
+}"""
+
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
@@ -91,6 +109,11 @@ def barriers(page):
     ]
 
 
+def is_chapter(name):
+    """Whether a page is for readers, not one to look things up in or about how the book is made."""
+    return not name.startswith(("nbs/workshop/", "nbs/appendix/"))
+
+
 def faults(browser, address, names, scheme, width):
     """What is wrong with some pages: a list of sentences."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -119,7 +142,8 @@ def faults(browser, address, names, scheme, width):
     for now in names:
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
-        for fault in page.evaluate(FAULTS) + barriers(page):
+        wide = page.evaluate(READABLE, is_chapter(now)) if width > 1000 else []
+        for fault in page.evaluate(FAULTS) + wide + barriers(page):
             note(fault)
     page.close()
     return found
@@ -133,6 +157,10 @@ def test_every_page_is_whole(browser, served, scheme, width):
     assert len(names) >= 20
     found = faults(browser, served(PAGES), names, scheme, width)
     assert not found, "\n".join(found)
+
+
+def cell(content):
+    return f"<main><div class='cell'>{content}</div></main>"
 
 
 BROKEN = {
@@ -150,15 +178,22 @@ BROKEN = {
     "mathematics left as source": "<article><p>$\\hat{m}$ is the first</p></article>",
     "a directive": "<article><pre>#| export</pre></article>",
     "a page too wide": "<div style='width:3000px'>x</div>",
+    "code cut off": cell(f"<pre style='overflow: auto' tabindex=0>{'x' * 999}</pre>"),
+    "sixteen digits": cell("<div class='cell_output'>0.1507938500783320</div>"),
+    "a page too high": "<div style='height:20001px'></div>",
 }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_page_is_found_out(browser, served, tmp_path, fault):
     whole = "<!doctype html><html lang='en'><title>x</title><link rel='icon' href='data:,'>"
-    whole += "<main><p>well</p></main>"
-    (tmp_path / "broken.html").write_text(whole + BROKEN[fault])
-    (tmp_path / "whole.html").write_text(whole)
+    picture = "<main><article><svg class='figure' role='img' aria-label='y'></svg></article></main>"
+    (tmp_path / "whole.html").write_text(whole + picture)
+    (tmp_path / "broken.html").write_text(whole + picture + BROKEN[fault])
+    (tmp_path / "plain.html").write_text(whole)
     address = served(tmp_path)
     assert faults(browser, address, ["whole.html"], "light", 1280) == []
     assert faults(browser, address, ["broken.html"], "light", 1280)
+    assert faults(browser, address, ["plain.html"], "light", 1280) == [
+        "plain.html: no picture on the first screen"
+    ]
