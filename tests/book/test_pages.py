@@ -47,6 +47,9 @@ READABLE = """chapter => {
   for (const e of document.querySelectorAll("div.cell pre"))
     if (seen(e) && e.scrollWidth > e.clientWidth + 1)
       faults.push("code or output that is cut off: " + e.innerText.slice(0, 80));
+  for (const e of document.querySelectorAll("mjx-container[display]"))
+    if (seen(e) && e.scrollWidth > e.clientWidth + 1)
+      faults.push("an equation that is cut off: " + e.innerText.slice(0, 80));
   for (const e of document.querySelectorAll("div.cell:not(.tag_all-digits) div.cell_output"))
     for (const [number] of e.innerText.matchAll(/\\d+\\.\\d+/g))
       if (number.replace(".", "").replace(/^0+|0+$/g, "").length > 8)
