@@ -25,6 +25,7 @@ _PLACES = {
     "lab.objectives": "quadratic",
     "lab.trajectory": "trajectory tuned",
     "lab.plots": "plot_paths plot_quantities plot_values",
+    "lab.live": "bench",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 __all__ = [*_PLACE]

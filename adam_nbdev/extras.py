@@ -13,6 +13,7 @@ from pathlib import Path
 # %% ../nbs/workshop/extras.ipynb #a73fa6b1
 #: The extra of `pip install "adam_nbdev[...]"` that brings each optional library.
 EXTRAS = {
+    "latex2mathml": "figures",
     "llvmlite": "kernels",
     "matplotlib": "figures",
     "numba": "kernels",

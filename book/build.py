@@ -20,7 +20,8 @@ PAGES = BUILD / "html"
 def fingerprint():
     """A hash of all that a page depends on beside its own notebook."""
     library = Path(find_spec("adam_nbdev").origin).parent
-    files = [*library.rglob("*.py"), *(ROOT / "book").rglob("*"), ROOT / "_config.yml"]
+    files = [f for f in library.rglob("*") if f.suffix in (".py", ".css", ".js")]
+    files += [*(ROOT / "book").rglob("*"), ROOT / "_config.yml"]
     files += [ROOT / "requirements.txt", ROOT / "_toc.yml"]
     seen = hashlib.sha256()
     for file in sorted(f for f in files if f.is_file() and "__pycache__" not in f.parts):

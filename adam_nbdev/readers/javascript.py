@@ -56,20 +56,23 @@ def _any_power(node):
     return (node.op == "**" and not usual) or any(map(_any_power, node.args))
 
 
-def javascript(rule):
+def javascript(rule, named=False):
     """A rule as the source of a JavaScript function.
 
     Parameters
     ----------
     rule : function
         A rule.
+    named : bool
+        Whether the function returns all named values as well.
 
     Returns
     -------
     str
         `function name(param, grad, ...slots, step, {hyperparameters} = {})`, which takes one
-        step of one element and returns an array: the new `param` and the new slots. A name
-        that JavaScript reserves has an underscore at its end.
+        step of one element and returns an array: the new `param` and the new slots; if `named`,
+        an array of that array and of one with the value of every assignment, in their order. A
+        name that JavaScript reserves has an underscore at its end.
     """
     found = program(rule)
     guarded = any(_any_power(a.value) for a in found.assignments)
@@ -84,6 +87,7 @@ def javascript(rule):
         f"const {_identifier(a.name)} = {write(a.value, dialect)};" for a in scalars + elements
     ]
     outputs = ", ".join(write(output, dialect) for output in found.outputs)
-    body.append(f"return [{outputs}];")
+    values = ", ".join(_identifier(a.name) for a in found.assignments)
+    body.append(f"return [[{outputs}], [{values}]];" if named else f"return [{outputs}];")
     lines = "\n".join(f"  {line}" for line in body)
     return f"function {_identifier(found.spec.name)}({arguments}) {{\n{lines}\n}}"

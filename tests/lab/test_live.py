@@ -1,0 +1,154 @@
+"""Live figures in a browser: they compute what Python does, and answer to every kind of hand."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from adam_nbdev.lab.live import STEPS, bench, streams
+from adam_nbdev.readers.trace import table
+from adam_nbdev.rules import RULES
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+BEGIN = "signal in noise"
+SHOWN = ["adam", "rmsprop", "adagrad", "momentum", "nadam", "lion"]
+HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>x</title><main>"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        message = "Chromium is missing: install it (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    file = tmp_path_factory.mktemp("bench") / "bench.html"
+    file.write_text(f"{HEAD}{bench(SHOWN)._repr_html_()}</main></html>", encoding="utf-8")
+    return file.as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    opened, complaints = browser.new_page(), []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
+    opened.goto(address)
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def values(page):
+    """What the page has computed: for each step, the value of each line, in their order."""
+    return page.evaluate(
+        "() => { const b = document.querySelector('adam-bench');"
+        "return b.history.map(step => b.rule.lines.map(line => step[line.name])); }"
+    )
+
+
+def in_python(rule, grads, **chosen):
+    steps = table(RULES[rule], grads, **chosen).steps
+    return [[line.value for line in step] for step in steps]
+
+
+def slide(page, name, stop):
+    page.locator(f"adam-bench input[name={name}]").evaluate(
+        "(e, stop) => { e.value = stop; e.dispatchEvent(new Event('input')); }", stop
+    )
+
+
+@pytest.mark.parametrize("rule", SHOWN)
+def test_the_page_computes_what_python_does(page, rule):
+    page.get_by_label("Rule").select_option(rule)
+    for stream, grads in streams().items():
+        page.get_by_role("button", name=stream, exact=True).click()
+        np.testing.assert_allclose(values(page), in_python(rule, grads, lr=0.1), rtol=1e-12)
+
+
+def test_a_slider_changes_the_run(page):
+    slide(page, "beta2", 120)  # of 240: half the way from 0 to 0.9999, by orders of magnitude
+    slide(page, "lr", 180)
+    expected = in_python("adam", streams()[BEGIN], lr=1.0, beta2=0.99)
+    np.testing.assert_allclose(values(page), expected, rtol=1e-12)
+    assert page.locator("adam-bench input[name=beta2]").get_attribute("aria-valuetext") == "0.99"
+
+
+def test_the_numbers_of_the_step_stand_in_its_lines(page):
+    step = table(RULES["adam"], streams()[BEGIN], lr=0.1).steps[23]
+    boxes = page.locator(".bench-numbers b").all_inner_texts()
+    found = [float(text.replace("−", "-")) for text in boxes]
+    np.testing.assert_allclose(found, [line.value for line in step], rtol=6e-3)
+    assert page.locator(".bench-numbers").first.inner_text().startswith("= ")
+
+
+def test_the_keyboard_moves_and_draws(page):
+    slider = page.get_by_role("slider", name="Step")
+    slider.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    assert slider.get_attribute("aria-valuenow") == "26"
+    grads = streams()[BEGIN]
+    grads[25] = float(f"{grads[25] + 0.1 * max(map(abs, grads)):.3g}")
+    np.testing.assert_allclose(values(page), in_python("adam", grads, lr=0.1), rtol=1e-12)
+
+
+def test_a_finger_draws(page):
+    box = page.locator(".bench-input").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.up()
+    changed = page.evaluate("() => document.querySelector('adam-bench').grads")
+    assert sum(a != b for a, b in zip(changed, streams()[BEGIN], strict=True)) == 1
+    np.testing.assert_allclose(values(page), in_python("adam", changed, lr=0.1), rtol=1e-12)
+
+
+def test_a_link_restores_what_was_shown(page, browser, address):
+    page.get_by_label("Rule").select_option("rmsprop")
+    page.get_by_role("button", name="jump", exact=True).click()
+    slide(page, "decay", 60)
+    before = values(page)
+    page.get_by_role("button", name="Copy link").click()
+    other = browser.new_page()
+    other.goto(page.url)
+    assert values(other) == before
+    other.close()
+
+
+@pytest.mark.parametrize("link", ["#bench=x", "#bench=%7B%7D", "#bench=%5B1%5D", "#other"])
+def test_a_broken_link_shows_the_start(browser, address, link):
+    page = browser.new_page()
+    page.goto(address + link)
+    expected = in_python("adam", streams()[BEGIN], lr=0.1)
+    np.testing.assert_allclose(values(page), expected, rtol=1e-12)
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_it_is_open_to_everyone(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response
+    wrong = [v["id"] for v in found["violations"] if v["id"] not in ("page-has-heading-one",)]
+    assert wrong == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_a_script_there_is_a_picture(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    picture = page.locator("adam-bench img")
+    assert picture.is_visible() and str(STEPS) in picture.get_attribute("alt")
+    context.close()
