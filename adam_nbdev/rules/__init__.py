@@ -3,14 +3,13 @@
 # Written by `make export` from the table of contents. DO NOT EDIT!
 from ._momentum import gradient_descent, momentum, nesterov
 from ._adagrad import adagrad
-from ._rmsprop import rprop, rmsprop, rmsprop_corrected, rmsprop_momentum
+from ._rmsprop import rprop, rmsprop, rmsprop_corrected, rmsprop_momentum, rmsprop_centred, rmsprop_centred_momentum
 from ._adam import adam
 from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
 from ._family import lion, nadam
-from ._rmsprops import rmsprop_centred, rmsprop_centred_momentum
 
 #: Every rule of the book by its name.
 RULES = {
@@ -24,6 +23,8 @@ RULES = {
         rmsprop,
         rmsprop_corrected,
         rmsprop_momentum,
+        rmsprop_centred,
+        rmsprop_centred_momentum,
         adam,
         adam_uncorrected,
         laprop,
@@ -34,8 +35,6 @@ RULES = {
         adamw,
         lion,
         nadam,
-        rmsprop_centred,
-        rmsprop_centred_momentum,
     )
 }
 __all__ = ["RULES", *RULES]
