@@ -39,6 +39,7 @@ def adagrad(param, grad, accumulator, step, lr=0.01, eps=1e-10):
 
 # %% ../../nbs/background/adagrad.ipynb #5a1632d7
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     adagrad, "Adagrad", color="#00A769", line=(8, 2),
     torch=Torch("Adagrad", {"accumulator": "sum"}),

@@ -10,6 +10,8 @@ from ..language.catalogue import Torch, enter
 from ..language.primitives import ema, maximum, sign, sqrt, unbias, where
 
 # %% ../../nbs/background/rmsprop.ipynb #8275214b
+#| code-fold: true
+#| code-summary: Rprop as a rule
 def rprop(
     param,
     grad,
@@ -63,6 +65,7 @@ def rprop(
 
 # %% ../../nbs/background/rmsprop.ipynb #8b5e7eb4
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     rprop, "Rprop", color="#AB45E0", line=(2, 1.3),
     torch=Torch(
@@ -115,6 +118,7 @@ def rmsprop(param, grad, v, step, lr=0.01, decay=0.99, eps=1e-8):
 
 # %% ../../nbs/background/rmsprop.ipynb #76a6bc18
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     rmsprop, "RMSprop", color="#CE8300", line=(3, 1.2, 1, 1.2, 1, 1.2),
     torch=Torch(
@@ -155,6 +159,7 @@ def rmsprop_corrected(param, grad, v, step, lr=0.01, decay=0.99, eps=1e-8):
 
 # %% ../../nbs/background/rmsprop.ipynb #7d74dd4e
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(rmsprop_corrected, "RMSprop, corrected", like=rmsprop, line=(8, 1.5))
 
 # %% ../../nbs/background/rmsprop.ipynb #91736466
@@ -198,6 +203,7 @@ def rmsprop_momentum(
 
 # %% ../../nbs/background/rmsprop.ipynb #15994657
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     rmsprop_momentum,
     "RMSprop with momentum",
@@ -212,6 +218,8 @@ enter(
 )
 
 # %% ../../nbs/background/rmsprop.ipynb #103a1918
+#| code-fold: true
+#| code-summary: The centred rule
 def rmsprop_centred(param, grad, v, m, step, lr=0.01, decay=0.99, eps=1e-8):
     """Graves (2013), equations 38 to 40; `torch.optim.RMSprop(centered=True)`.
 
@@ -246,6 +254,7 @@ def rmsprop_centred(param, grad, v, m, step, lr=0.01, decay=0.99, eps=1e-8):
 
 # %% ../../nbs/background/rmsprop.ipynb #bfa63631
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     rmsprop_centred, "RMSprop, centred", color="#6B8435", line=(8, 1.3, 1, 1.3),
     torch=Torch(
@@ -256,7 +265,7 @@ enter(
 
 # %% ../../nbs/background/rmsprop.ipynb #329e0e78
 #| code-fold: true
-#| code-summary: The rule with all three
+#| code-summary: The centred rule with momentum
 def rmsprop_centred_momentum(
     param, grad, v, m, buffer, step, lr=0.01, decay=0.99, momentum=0.9, eps=1e-8
 ):
@@ -301,6 +310,7 @@ def rmsprop_centred_momentum(
 
 # %% ../../nbs/background/rmsprop.ipynb #f6b7da97
 #| code-fold: true
+#| code-summary: Its entry in the catalogue
 enter(
     rmsprop_centred_momentum,
     "RMSprop, centred, momentum",
