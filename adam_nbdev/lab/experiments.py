@@ -24,6 +24,8 @@ from ..readers.arrays import advance, start
 from ..rules import adagrad, adam, nesterov
 
 # %% ../../nbs/paper/figure1.ipynb #384a800e
+#| code-fold: true
+#| code-summary: The four methods, the grid and the penalty
 #: For each method its rule, and whether its learning rate falls as 1/sqrt(step).
 METHODS = {
     "Adam": (adam, True),
@@ -35,6 +37,8 @@ GRID = tuple(round(10 ** (k / 2), 6) for k in range(-4, 3))
 WEIGHT_DECAY = 1e-4
 
 # %% ../../nbs/paper/figure1.ipynb #83ee14dc
+#| code-fold: true
+#| code-summary: How a method is trained, and a learning rate searched
 def train(method, lr, x, labels, seeds=(0,), epochs=10, batch=128, track=iter):
     """Train logistic regression by one of `METHODS`.
 
@@ -75,12 +79,17 @@ def train(method, lr, x, labels, seeds=(0,), epochs=10, batch=128, track=iter):
 
 def cost(weights, x, labels):
     """The training cost of each model of a stack, on all data."""
-    return [float(loss_and_grad(one, x, labels, WEIGHT_DECAY)[0]) for one in weights]
+    return [
+        float(loss_and_grad(one, x, labels, WEIGHT_DECAY)[0]) for one in weights
+    ]
 
 
 def search(method, x, labels, grid=GRID, epochs=10, track=iter):
     """The training cost after `epochs`, with seed 0, at every learning rate of a grid."""
-    return {lr: float(train(method, lr, x, labels, (0,), epochs)[-1, 0]) for lr in track(grid)}
+    return {
+        lr: float(train(method, lr, x, labels, (0,), epochs)[-1, 0])
+        for lr in track(grid)
+    }
 
 
 def lowest(costs):
@@ -88,6 +97,8 @@ def lowest(costs):
     return min(costs, key=lambda lr: np.nan_to_num(costs[lr], nan=np.inf))
 
 # %% ../../nbs/paper/figure1.ipynb #e0b8da95
+#| code-fold: true
+#| code-summary: How the costs are averaged and drawn
 def interval(costs):
     """Mean over the last axis, and half the width of its 95 % interval by Student's t.
 
@@ -101,7 +112,9 @@ def interval(costs):
     mean, half : arrays (...)
     """
     n = costs.shape[-1]
-    quantile = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)[n - 2]
+    quantile = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)[
+        n - 2
+    ]
     return costs.mean(axis=-1), quantile * costs.std(axis=-1, ddof=1) / math.sqrt(n)
 
 
@@ -127,16 +140,28 @@ def plot_costs(runs):
                 look["linestyle"] = SPARE_LINES[0]
             epochs, (mean, half) = np.arange(len(costs)), interval(costs)
             ax.plot(epochs, mean, **look)
-            ax.fill_between(epochs, mean - half, mean + half, color=look["color"], alpha=0.25, lw=0)
+            ax.fill_between(
+                epochs,
+                mean - half,
+                mean + half,
+                color=look["color"],
+                alpha=0.25,
+                lw=0,
+            )
             ends.append((epochs[-1], mean[-1], method, look["color"]))
         lowest = min(costs.min() for costs in runs.values())
-        ax.set(xlabel="epoch", ylim=(0.95 * lowest, max(2 * lowest, 1.1 * max(e[1] for e in ends))))
+        ax.set(
+            xlabel="epoch",
+            ylim=(0.95 * lowest, max(2 * lowest, 1.1 * max(e[1] for e in ends))),
+        )
         ax.set_title("training cost")
         ax.xaxis.get_major_locator().set_params(integer=True)
         label_end(ax, ends)
     return figure
 
 # %% ../../nbs/paper/figure1.ipynb #fc6226ec
+#| code-fold: true
+#| code-summary: What the command is asked, and what it says when something goes wrong
 @contextmanager
 def _ends(mend=""):
     """What goes wrong with a disk or a network ends the command, in one sentence."""
@@ -152,27 +177,42 @@ def _digits():
         warnings.simplefilter("always", UserWarning)
         digits = mnist().train
     for warning in said:
-        print(f"adam-experiment: {' '.join(str(warning.message).split())}", file=sys.stderr)
+        print(
+            f"adam-experiment: {' '.join(str(warning.message).split())}",
+            file=sys.stderr,
+        )
     return digits
 
 
 def _chosen(arguments):
     """What the command was asked for."""
-    parser = argparse.ArgumentParser(prog="adam-experiment", description=main.__doc__)
-    parser.add_argument("--epochs", type=int, default=10, help="at least 1; default 10")
+    parser = argparse.ArgumentParser(
+        prog="adam-experiment", description=main.__doc__
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="at least 1; default 10"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="2 to 10; default 5")
-    parser.add_argument("--grid", type=float, nargs="+", default=GRID, help="learning rates")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder; default here")
+    parser.add_argument(
+        "--grid", type=float, nargs="+", default=GRID, help="learning rates"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(), help="folder; default here"
+    )
     given = parser.parse_args(arguments)
     if given.epochs < 1:
         parser.error(f"--epochs is {given.epochs}; it must be at least 1")
     if not 2 <= given.seeds <= 10:
         parser.error(f"--seeds is {given.seeds}; it must be from 2 to 10")
     if not all(0 < lr < math.inf for lr in given.grid):
-        parser.error("--grid holds a number that is no learning rate; give positive numbers")
+        parser.error(
+            "--grid holds a number that is no learning rate; give positive numbers"
+        )
     return given
 
 # %% ../../nbs/paper/figure1.ipynb #5258a511
+#| code-fold: true
+#| code-summary: The command
 def main(arguments=None):
     """The command `adam-experiment`: search, train, and write `figure1.json` and `figure1.svg`."""
     given = _chosen(arguments)
@@ -184,15 +224,33 @@ def main(arguments=None):
         given.out.mkdir(parents=True, exist_ok=True)
     (x, labels), found, runs = features(digits), {}, {}
     for method in METHODS:
-        costs = search(method, x, labels, given.grid, given.epochs,
-                       lambda grid, name=method: bar(grid, f"{name}: learning rate"))
+        costs = search(
+            method,
+            x,
+            labels,
+            given.grid,
+            given.epochs,
+            lambda grid, name=method: bar(grid, f"{name}: learning rate"),
+        )
         found[method] = {str(lr): value for lr, value in costs.items()}
         lr, seeds = lowest(costs), range(1, given.seeds + 1)
-        runs[method] = train(method, lr, x, labels, seeds, given.epochs,
-                             track=lambda epochs, name=method: bar(epochs, f"{name}: epoch"))
+        runs[method] = train(
+            method,
+            lr,
+            x,
+            labels,
+            seeds,
+            given.epochs,
+            track=lambda epochs, name=method: bar(epochs, f"{name}: epoch"),
+        )
         mean, half = interval(runs[method][-1])
         print(f"{method:21} lr {lr:<8.3g} cost {mean:.4f} ± {half:.4f}")
-    recorded = {"grid": found, "costs": {m: costs.tolist() for m, costs in runs.items()}}
+    recorded = {
+        "grid": found,
+        "costs": {m: costs.tolist() for m, costs in runs.items()},
+    }
     with _ends(mend):
         (given.out / "figure1.json").write_text(json.dumps(recorded, indent=1))
-        plot_costs(runs).savefig(given.out / "figure1.svg", facecolor="white", transparent=False)
+        plot_costs(runs).savefig(
+            given.out / "figure1.svg", facecolor="white", transparent=False
+        )

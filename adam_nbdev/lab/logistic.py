@@ -6,6 +6,8 @@
 __all__ = ['features', 'loss_and_grad', 'error']
 
 # %% ../../nbs/paper/mnist.ipynb #cdb4ff6b
+#| code-fold: true
+#| code-summary: The model: features, loss and gradient
 import numpy as np
 
 
@@ -41,19 +43,24 @@ def loss_and_grad(weights, x, labels, weight_decay=0.0):
     Returns
     -------
     loss, grad : arrays (...) and (..., features, classes)
-        Mean of `-log(probability of the label)`, penalty included, and its gradient. The inputs
-        are not modified.
+        Mean of `-log(probability of the label)`, penalty included, and its gradient.
+        The inputs are not modified.
     """
     scores = x @ weights
     scores -= scores.max(axis=-1, keepdims=True)
     probability = np.exp(scores)
     total = probability.sum(axis=-1, keepdims=True)
     right = labels[..., None]
-    loss = np.mean(np.log(total) - np.take_along_axis(scores, right, -1), axis=(-2, -1))
+    loss = np.mean(
+        np.log(total) - np.take_along_axis(scores, right, -1), axis=(-2, -1)
+    )
     probability /= total
     hit = np.take_along_axis(probability, right, -1)
     np.put_along_axis(probability, right, hit - 1, -1)
-    grad = np.swapaxes(x, -2, -1) @ probability / labels.shape[-1] + weight_decay * weights
+    grad = (
+        np.swapaxes(x, -2, -1) @ probability / labels.shape[-1]
+        + weight_decay * weights
+    )
     return loss + weight_decay / 2 * np.sum(weights * weights, axis=(-2, -1)), grad
 
 

@@ -21,6 +21,8 @@ from ..rules import RULES
 torch = require("torch")
 
 # %% ../../nbs/practice/optim.ipynb #7b6cad39
+#| code-fold: true
+#| code-summary: What all classes share
 class FromTorch(Stepper):
     """What the classes with torch's names share: all of it is read off the catalogue."""
 
@@ -32,7 +34,9 @@ class FromTorch(Stepper):
 
     def entry(self, group):
         """The entry of the rule that a parameter group asks for."""
-        return next(entry for entry in entries_of(type(self)) if entry.torch.answers(group))
+        return next(
+            entry for entry in entries_of(type(self)) if entry.torch.answers(group)
+        )
 
     def binding(self, group):
         """The rule, torch's names of its slots, and the kind of weight decay before it."""
@@ -50,12 +54,19 @@ class FromTorch(Stepper):
     def hyperparameters(self, binding, group, step):
         """The hyperparameters under the rule's names."""
         entry = self.entry(group)
-        return {n: scalar(entry.torch.number(n, group), group) for n in binding.spec.defaults}
+        return {
+            n: scalar(entry.torch.number(n, group), group)
+            for n in binding.spec.defaults
+        }
 
     def check_group(self, group):
         """Torch's own checks, for every group; and no number may be NaN or infinite."""
         theirs = theirs_of(type(self))
-        names = [n for n in inspect.signature(theirs).parameters if n in group and n != "params"]
+        names = [
+            n
+            for n in inspect.signature(theirs).parameters
+            if n in group and n != "params"
+        ]
         theirs([torch.zeros(1, requires_grad=True)], **{n: group[n] for n in names})
         for name in self.defaults.keys() & group.keys():
             if not is_sound(group[name], self.defaults[name]):
@@ -63,10 +74,17 @@ class FromTorch(Stepper):
 
     def lasting(self):
         """The count, and the slots of every rule of the class."""
-        always = map(set, (entry.torch.slots.values() for entry in entries_of(type(self))))
-        return (*(["step"] if self.counts_steps else []), *sorted(set.intersection(*always)))
+        always = map(
+            set, (entry.torch.slots.values() for entry in entries_of(type(self)))
+        )
+        return (
+            *(["step"] if self.counts_steps else []),
+            *sorted(set.intersection(*always)),
+        )
 
 # %% ../../nbs/practice/optim.ipynb #0cf0895c
+#| code-fold: true
+#| code-summary: Torch's class, its entries, and what an option may be
 @cache
 def theirs_of(cls):
     """The class of `torch.optim` that a class of ours is made from."""
@@ -78,7 +96,9 @@ def is_sound(value, default):
     several = isinstance(default, tuple)
     numbers = value if several else (value,)
     numbers = [scalar(x) for x in numbers if isinstance(x, (float, torch.Tensor))]
-    sound = all(not math.isnan(x) and (several or math.isfinite(x)) for x in numbers)
+    sound = all(
+        not math.isnan(x) and (several or math.isfinite(x)) for x in numbers
+    )
     return sound and (not several or len(value) == len(default))
 
 
@@ -86,7 +106,11 @@ def is_sound(value, default):
 def entries_of(cls):
     """The entries that answer to a class, those of its own name before those of its parents."""
     names = [c.__name__ for c in theirs_of(cls).__mro__]
-    found = [entry for entry in ENTRIES.values() if entry.torch and entry.torch.name in names]
+    found = [
+        entry
+        for entry in ENTRIES.values()
+        if entry.torch and entry.torch.name in names
+    ]
     return sorted(found, key=lambda entry: names.index(entry.torch.name))
 
 # %% ../../nbs/practice/optim.ipynb #3d57ca47
@@ -99,9 +123,11 @@ class AdamW(FromTorch, torch.optim.AdamW):
 
 
 class RMSprop(FromTorch, torch.optim.RMSprop):
-    """`torch.optim.RMSprop`, by rules that clamp the variance at 0, which torch does not."""
+    """`torch.optim.RMSprop`; a variance is clamped at 0, which torch's is not."""
 
 # %% ../../nbs/practice/optim.ipynb #b4536475
+#| code-fold: true
+#| code-summary: Adagrad and SGD
 class Adagrad(FromTorch, torch.optim.Adagrad):
     """`torch.optim.Adagrad`, stepped by the rule `adagrad`; sparse gradients are made dense."""
 
@@ -114,14 +140,18 @@ class Adagrad(FromTorch, torch.optim.Adagrad):
     def hyperparameters(self, binding, group, step):
         """Those of the rule, with a learning rate that falls as `lr_decay` says."""
         found = super().hyperparameters(binding, group, step)
-        return found | {"lr": found["lr"] / (1 + (step - 1) * scalar(group["lr_decay"], group))}
+        return found | {
+            "lr": found["lr"] / (1 + (step - 1) * scalar(group["lr_decay"], group))
+        }
 
 
 class SGD(FromTorch, torch.optim.SGD):
     """`torch.optim.SGD`, by `gradient_descent`, `momentum`, `nesterov`; sparse becomes dense."""
 
     dense = True
-    counts_steps = False  # as torch; random numbers need a count, and then there is one
+    counts_steps = (
+        False  # as torch; random numbers need a count, and then there is one
+    )
 
     def damping(self, group, step):
         """`1 - dampening` from the second step on, if there is a buffer to dampen."""
@@ -129,6 +159,8 @@ class SGD(FromTorch, torch.optim.SGD):
         return 1 - scalar(group["dampening"], group) if dampened else 1.0
 
 # %% ../../nbs/practice/optim.ipynb #73e912be
+#| code-fold: true
+#| code-summary: The rest of the family
 @cache
 def class_of(name):
     """The optimizer of that name: made from a class of torch that rules answer to, or a rule.
