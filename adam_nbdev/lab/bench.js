@@ -4,7 +4,7 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
   connectedCallback() {
     if (this.spec) return;
     this.spec = JSON.parse(this.dataset.spec);
-    for (const rule of this.spec.rules) rule.step = (0, eval)(`(${rule.source})`);
+    for (const rule of [...this.spec.rules, ...this.spec.beside]) rule.step = (0, eval)(`(${rule.source})`);
     this.chosen = {};
     this.load(this.spec.stream);
     this.restore();
@@ -25,13 +25,14 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
   }
 
   run() {
-    const { step, slots, starts, lines } = this.rule, values = this.values;
+    const { step, slots, starts, lines } = this.rule, values = this.values, [beside] = this.spec.beside;
     let state = [0, ...starts];
     return this.grads.map((grad, i) => {
       const before = { ...values, grad, step: i + 1, param: state[0] };
       slots.forEach((slot, k) => (before[slot] = state[k + 1]));
       const [after, named] = step(state[0], grad, ...state.slice(1), i + 1, values);
       state = after;
+      if (beside) before.beside = -beside.step(0, grad, i + 1, values)[0];
       return lines.reduce((all, line, k) => ({ ...all, [line.name]: named[k] }), before);
     });
   }
@@ -188,7 +189,8 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
     this.left = 46;
     const x = i => this.left + (i * (width - this.left - 8)) / (history.length - 1);
     this.input.innerHTML = this.bars(history, x, width);
-    this.output.innerHTML = this.rule.bands.map(band => this.band(band, history, x, width)).join("") + this.axis(x, width);
+    const bands = this.rule.bands.map((band, i) => this.band(band, history, x, width, i === this.rule.bands.length - 1));
+    this.output.innerHTML = bands.join("") + this.axis(x, width);
     this.rule.lines.forEach((line, k) => {
       const numbers = line.numbers.replace(/\{(\w+)\}/g, (_, name) => {
         const text = this.number(now[name]);
@@ -223,7 +225,11 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
       + this.ticks([top, 0, -top], g => this.middle - g * this.scale) + this.zero(this.middle, width) + rects.join("") + "</svg>";
   }
 
-  band({ title, curves, unit }, history, x, width) {
+  band({ title, curves, unit }, history, x, width, last) {
+    for (const beside of last ? this.spec.beside : []) {
+      title += `; dashed: ${beside.label}`;
+      curves = [{ name: "beside", color: "currentColor", dash: "2 3" }, ...curves];
+    }
     const scale = unit ? this.values[unit] : 1;
     const series = curves.map(c => history.map(step => (c.root ? Math.sqrt(step[c.name]) : step[c.name]) / scale));
     const finite = series.flat().filter(Number.isFinite), high = Math.max(0, ...finite), low = Math.min(0, ...finite);

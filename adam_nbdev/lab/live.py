@@ -171,7 +171,7 @@ class Live:
         return f"<style>{look}</style>{element}<script>{script}</script>"
 
 
-def bench(rules=FIRST, stream="signal in noise", at=24, lr=0.1):
+def bench(rules=FIRST, stream="signal in noise", at=24, lr=0.1, beside=None):
     """Gradients, the lines of a rule and its steps, under the reader's hand.
 
     Parameters
@@ -184,6 +184,9 @@ def bench(rules=FIRST, stream="signal in noise", at=24, lr=0.1):
         The step under the cursor, from 1 to 60.
     lr : float
         The learning rate to begin with.
+    beside : function, optional
+        A rule without state, whose update is drawn beside that of the chosen one under the
+        same gradients and hyperparameters: a bound, say. Its docstring says what it is called.
 
     Returns
     -------
@@ -208,6 +211,7 @@ def bench(rules=FIRST, stream="signal in noise", at=24, lr=0.1):
             problem = f"rule '{rule.__name__}' has no lr or names no update"
             raise ValueError(f"{problem}; the bench draws the one in units of the other")
     told = {"rules": [_told(rule, lr) for rule in rules], "streams": known}
+    told["beside"] = [{"source": javascript(beside), "label": beside.__doc__}] if beside else []
     label = style(rules[0])["label"]
     alt = f"Two bar charts over {STEPS} steps: gradients, and the steps of {label}."
     still = _still(rules[0], known[stream], lr)

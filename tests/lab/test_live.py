@@ -152,3 +152,22 @@ def test_without_a_script_there_is_a_picture(browser, address):
     picture = page.locator("adam-bench img")
     assert picture.is_visible() and str(STEPS) in picture.get_attribute("alt")
     context.close()
+
+
+def limit(param, grad, step, lr=0.1, beta1=0.9):
+    """a limit"""
+    update = lr / (1 - beta1**step)
+    return param - update
+
+
+def test_what_stands_beside_follows_the_sliders(browser, tmp_path):
+    file = tmp_path / "beside.html"
+    file.write_text(f"{HEAD}{bench(['adam'], beside=limit)._repr_html_()}</main>", "utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    slide(page, "beta1", 120)
+    found = page.evaluate("() => document.querySelector('adam-bench').history.map(s => s.beside)")
+    expected = [-limit(0.0, 0.0, step, 0.1, 0.99) for step in range(1, STEPS + 1)]
+    np.testing.assert_allclose(found, np.negative(expected), rtol=1e-12)
+    assert "a limit" in page.locator(".bench-charts").inner_text()
+    page.close()
