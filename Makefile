@@ -14,7 +14,7 @@ WHEEL := .venv/wheel
 AS_INSTALLED := PYTHONPATH="$(CURDIR)/$(WHEEL)"
 COVER := --cov --cov-report=
 NOTEBOOKS := $(shell find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
-MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.py' -o -name 'bench.*'))
+MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.py' -o -name '*.js' -o -name '*.css'))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 

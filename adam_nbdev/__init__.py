@@ -26,6 +26,7 @@ _PLACES = {
     "lab.trajectory": "trajectory tuned",
     "lab.plots": "plot_paths plot_quantities plot_values",
     "lab.live": "bench",
+    "lab.playground": "playground",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 __all__ = [*_PLACE]

@@ -1,19 +1,5 @@
-/* The bench: gradients go in, the lines of a rule run, steps come out. What computes here is the
-   rule itself, printed from the Python function; see the page "Live figures" of the workshop. */
-if (!customElements.get("adam-bench")) customElements.define("adam-bench", class extends HTMLElement {
-  connectedCallback() {
-    if (this.spec) return;
-    this.spec = JSON.parse(this.dataset.spec);
-    for (const rule of [...this.spec.rules, ...this.spec.beside]) rule.step = (0, eval)(`(${rule.source})`);
-    this.chosen = {};
-    this.load(this.spec.stream);
-    this.restore();
-    this.textContent = "";
-    this.classList.add("bench");
-    this.build();
-    new ResizeObserver(() => this.draw()).observe(this.charts);
-  }
-
+/* The bench: gradients go in, the lines of a rule run, steps come out. */
+if (!customElements.get("adam-bench")) customElements.define("adam-bench", class extends AdamLive {
   /* What is shown: the rule, its hyperparameters, the gradients, the step under the cursor. */
   get rule() { return this.spec.rules.find(r => r.name === this.name) ?? this.spec.rules[0]; }
   get values() { return Object.fromEntries(this.rule.sliders.map(s => [s.name, this.chosen[s.name] ?? s.value])); }
@@ -37,112 +23,67 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
     });
   }
 
-  /* A link holds what differs from the start. */
-  get link() {
-    const shown = { rule: this.rule.name, at: this.at, ...this.chosen };
-    shown.g = this.stream ?? this.grads.map(g => +g.toPrecision(3));
-    return `#bench=${encodeURIComponent(JSON.stringify(shown))}`;
+  begin() {
+    this.names = new Set(this.spec.rules.flatMap(rule => rule.sliders.map(slider => slider.name)));
+    this.load(this.spec.stream);
   }
 
-  restore() {
-    try {
-      const { rule, at, g, ...chosen } = JSON.parse(decodeURIComponent(location.hash.split("#bench=")[1]));
-      const known = new Set(this.spec.rules.flatMap(r => r.sliders.map(s => s.name)));
-      if (g in this.spec.streams) this.load(g);
-      else if (Array.isArray(g) && g.length === this.grads.length && g.every(Number.isFinite))
-        [this.grads, this.stream] = [g, null];
-      if (at >= 1 && at <= this.grads.length) this.at = Math.round(at);
-      this.name = rule;
-      for (const [name, value] of Object.entries(chosen))
-        if (known.has(name) && Number.isFinite(value)) this.chosen[name] = value;
-    } catch { /* no link, or not one of ours: the start */ }
+  shown() {
+    return { rule: this.rule.name, at: this.at, g: this.stream ?? this.grads.map(g => +g.toPrecision(3)) };
+  }
+
+  restore({ rule, at, g, ...chosen }) {
+    if (g in this.spec.streams) this.load(g);
+    else if (Array.isArray(g) && g.length === this.grads.length && g.every(Number.isFinite))
+      [this.grads, this.stream] = [g, null];
+    if (at >= 1 && at <= this.grads.length) this.at = Math.round(at);
+    this.name = rule;
+    this.choose(chosen);
   }
 
   /* The page: controls above, charts to the left, the lines to the right, sliders below. */
   build() {
-    const make = (tag, parent, facts = {}, text = "") => {
-      const found = document.createElement(tag);
-      for (const [name, value] of Object.entries(facts)) found.setAttribute(name, value);
-      found.textContent = text;
-      return parent.appendChild(found);
-    };
-    const top = make("div", this, { class: "bench-top" });
+    const make = this.make;
+    const top = make("div", this, { class: "live-top" });
     const choice = make("label", top, {}, "Rule ");
     const select = make("select", choice);
     for (const rule of this.spec.rules) make("option", select, { value: rule.name }, rule.label);
     select.value = this.rule.name;
-    select.onchange = () => { this.name = select.value; this.sliders(make); this.lines(make); this.draw(); };
-    const chips = make("div", top, { class: "bench-chips", role: "group", "aria-label": "Gradients" });
+    select.onchange = () => { this.name = select.value; this.sliders(this.rates, this.rule.sliders); this.lines(); this.draw(); };
+    const chips = make("div", top, { class: "live-chips", role: "group", "aria-label": "Gradients" });
     for (const stream of Object.keys(this.spec.streams))
       make("button", chips, { type: "button" }, stream).onclick = () => { this.load(stream); this.draw(); };
     this.chips = [...chips.children];
     const grid = make("div", this, { class: "bench-grid" });
-    this.charts = make("div", grid, { class: "bench-charts" });
+    this.charts = make("div", grid, { class: "live-charts" });
     this.input = make("div", this.charts, {
       class: "bench-input", role: "slider", tabindex: 0, "aria-valuemin": 1, "aria-valuemax": this.grads.length,
       "aria-label": "Step. Left and right move it, up and down change its gradient",
     });
     this.output = make("div", this.charts, { "aria-hidden": true });
     this.list = make("ol", grid, { class: "bench-lines" });
-    this.rates = make("div", this, { class: "bench-sliders" });
-    const foot = make("div", this, { class: "bench-foot" });
-    this.said = make("p", foot, { "aria-live": "polite" });
-    const copy = make("button", foot, { type: "button" }, "Copy link");
-    copy.onclick = () => {
-      history.replaceState(null, "", this.link);
-      navigator.clipboard?.writeText(location.href).catch(() => {});
-      copy.textContent = "Copied";
-      setTimeout(() => (copy.textContent = "Copy link"), 1500);
-    };
+    this.rates = make("div", this, { class: "live-sliders" });
+    this.foot();
     this.listen();
-    this.sliders(make);
-    this.lines(make);
+    this.sliders(this.rates, this.rule.sliders);
+    this.lines();
     this.draw();
   }
 
-  sliders(make) {
-    this.rates.textContent = "";
-    for (const slider of this.rule.sliders) {
-      const label = make("label", this.rates);
-      label.innerHTML = `${slider.symbol} <span>${slider.name}</span>`;
-      const shown = make("output", label), stops = 240, { low, high } = slider;
-      const forms = {
-        decay: [u => 1 - 10 ** (-high * u), x => -Math.log10(1 - x) / high],
-        log: [u => 10 ** (low + (high - low) * u), x => (Math.log10(x) - low) / (high - low)],
-        linear: [u => low + (high - low) * u, x => (x - low) / (high - low)],
-      };
-      const [value, place] = forms[slider.kind];
-      const range = make("input", label, { type: "range", min: 0, max: stops, name: slider.name });
-      const show = () => {
-        const text = this.number(this.values[slider.name]);
-        shown.textContent = text;
-        range.setAttribute("aria-valuetext", text);
-      };
-      range.value = stops * place(this.values[slider.name]);
-      range.oninput = () => {
-        this.chosen[slider.name] = +value(range.value / stops).toPrecision(6);
-        show();
-        this.draw();
-      };
-      range.onkeydown = event => event.stopPropagation(); // Jupyter would take the arrows
-      show();
-    }
-  }
-
-  lines(make) {
+  lines() {
     this.list.textContent = "";
     for (const line of this.rule.lines) {
       const last = this.list.lastElementChild;
-      const item = last?.dataset.statement === `${line.statement}` ? last : make("li", this.list);
+      const item = last?.dataset.statement === `${line.statement}` ? last : this.make("li", this.list);
       item.dataset.statement = line.statement;
       item.value = line.statement;
-      make("div", item, { class: "bench-formula" }).innerHTML = line.formula;
-      make("div", item, { class: "bench-numbers" });
+      this.make("div", item, { class: "bench-formula" }).innerHTML = line.formula;
+      this.make("div", item, { class: "bench-numbers" });
     }
   }
 
   listen() {
-    const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+    const { clamp } = this;
     const place = event => {
       const box = this.input.getBoundingClientRect();
       const at = 1 + Math.round(((event.clientX - box.left - this.left) / (box.width - this.left - 8)) * (this.grads.length - 1));
@@ -174,13 +115,6 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
   change(grad) {
     this.grads[this.at - 1] = grad;
     this.stream = null;
-  }
-
-  number(x) {
-    if (!Number.isFinite(x)) return String(x).replace("Infinity", "∞");
-    const size = Math.abs(x), short = x !== 0 && (size < 1e-3 || size >= 1e5);
-    const text = short ? (+x.toPrecision(3)).toExponential() : `${+x.toPrecision(4)}`;
-    return text.replaceAll("-", "−").replace("e+", "e");
   }
 
   /* Everything that depends on a number. */

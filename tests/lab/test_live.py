@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from adam_nbdev.lab.live import STEPS, bench, streams
+from adam_nbdev.lab.playground import LANDSCAPES, OFFERED, playground
+from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.trace import table
 from adam_nbdev.rules import RULES
 
@@ -64,8 +66,8 @@ def in_python(rule, grads, **chosen):
     return [[line.value for line in step] for step in steps]
 
 
-def slide(page, name, stop):
-    page.locator(f"adam-bench input[name={name}]").evaluate(
+def slide(page, name, stop, element="adam-bench"):
+    page.locator(f"{element} input[name={name}]").evaluate(
         "(e, stop) => { e.value = stop; e.dispatchEvent(new Event('input')); }", stop
     )
 
@@ -169,5 +171,93 @@ def test_what_stands_beside_follows_the_sliders(browser, tmp_path):
     found = page.evaluate("() => document.querySelector('adam-bench').history.map(s => s.beside)")
     expected = [-limit(0.0, 0.0, step, 0.1, 0.99) for step in range(1, STEPS + 1)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert "a limit" in page.locator(".bench-charts").inner_text()
+    assert "a limit" in page.locator(".live-charts").inner_text()
     page.close()
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    """A page with the playground, and what it was told."""
+    file, live = tmp_path_factory.mktemp("ground") / "ground.html", playground(OFFERED)
+    file.write_text(f"{HEAD}{live._repr_html_()}</main></html>", encoding="utf-8")
+    return file.as_uri(), live.told
+
+
+@pytest.fixture
+def racing(browser, ground):
+    opened, complaints = browser.new_page(), []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(ground[0])
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def paths(page):
+    return page.evaluate("() => document.querySelector('adam-playground').paths")
+
+
+def down(told, landscape, rule, noise=0.0, times=1.0):
+    """The path of a rule in Python: where it is after each step, and how high."""
+    told_of = next(place for place in told["landscapes"] if place["label"] == landscape.label)
+    given = {"lr": times * told_of["rates"][rule], "beta2": 0.99, "decay": 0.99}
+    spec, param = parse(RULES[rule]), np.array(landscape.start, dtype=float)
+    given = {name: value for name, value in given.items() if name in spec.defaults}
+    state, found = [slot.start for slot in spec.slots.values()], []
+    for step, normal in enumerate(np.array(told["noise"]), start=1):
+        found.append([*param, landscape(*param)[0]])
+        grad = np.array(landscape(*param)[1:], dtype=float) + noise * normal
+        eps = {"eps": 1e-8} if "eps" in spec.defaults else {}
+        after = RULES[rule](param, grad, *state, step, **given, **eps)
+        param, *state = after if isinstance(after, tuple) else (after,)
+    return np.array([*found, [*param, landscape(*param)[0]]])
+
+
+@pytest.mark.parametrize("landscape", LANDSCAPES, ids=lambda place: place.label)
+def test_rules_go_down_as_in_python(racing, ground, landscape):
+    racing.get_by_label("Landscape").select_option(landscape.label)
+    for rule, path in paths(racing).items():
+        # a rule that flips between two sides of a ravine magnifies the last digit
+        np.testing.assert_allclose(path[:40], down(ground[1], landscape, rule)[:40], rtol=1e-6)
+
+
+def test_noise_and_learning_rate_change_the_race(racing, ground):
+    slide(racing, "noise", 48, "adam-playground")
+    slide(racing, "times", 160, "adam-playground")
+    expected = down(ground[1], LANDSCAPES[0], "adam", noise=1.0, times=10**0.5)
+    np.testing.assert_allclose(paths(racing)["adam"][:40], expected[:40], rtol=1e-4)
+
+
+def test_the_start_follows_keyboard_and_finger_and_a_link_keeps_it(racing, browser):
+    start = racing.get_by_role("slider", name="Start")
+    start.focus()
+    racing.keyboard.press("ArrowUp")
+    moved = paths(racing)["adam"][0]
+    assert moved[0] == LANDSCAPES[0].start[0] and moved[1] > LANDSCAPES[0].start[1]
+    box = start.bounding_box()
+    racing.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert np.allclose(paths(racing)["adam"][0][:2], [-1, 0], atol=0.02)
+    racing.get_by_role("button", name="Lion").click()
+    assert "lion" not in paths(racing)
+    racing.get_by_role("button", name="Copy link").click()
+    other = browser.new_page()
+    other.goto(racing.url)
+    assert paths(other) == paths(racing)
+    other.close()
+
+
+def test_play_ends_where_the_paths_end(racing):
+    whole = racing.locator(".playground-map path").last.get_attribute("d")
+    racing.get_by_role("button", name="Play").click()
+    racing.wait_for_function("() => document.querySelector('adam-playground').until === 200")
+    assert racing.locator(".playground-map path").last.get_attribute("d") == whole
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_the_playground_is_open_to_everyone(racing, width):
+    racing.set_viewport_size({"width": width, "height": 900})
+    found = Axe().run(racing, options={"resultTypes": ["violations"]}).response
+    wrong = [v["id"] for v in found["violations"] if v["id"] not in ("page-has-heading-one",)]
+    assert wrong == []
+    assert racing.evaluate("document.documentElement.scrollWidth") <= width
