@@ -15,7 +15,6 @@ from adam_nbdev.rules import RULES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BEGIN = "signal in noise"
-SHOWN = ["adam", "rmsprop", "adagrad", "momentum", "nadam", "lion"]
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>x</title><main>"
 pytestmark = pytest.mark.slow
 
@@ -37,7 +36,7 @@ def browser():
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     file = tmp_path_factory.mktemp("bench") / "bench.html"
-    file.write_text(f"{HEAD}{bench(SHOWN)._repr_html_()}</main></html>", encoding="utf-8")
+    file.write_text(f"{HEAD}{bench()._repr_html_()}</main></html>", encoding="utf-8")
     return file.as_uri()
 
 
@@ -72,7 +71,7 @@ def slide(page, name, stop, element="adam-bench"):
     )
 
 
-@pytest.mark.parametrize("rule", SHOWN)
+@pytest.mark.parametrize("rule", RULES)
 def test_the_page_computes_what_python_does(page, rule):
     page.get_by_label("Rule").select_option(rule)
     for stream, grads in streams().items():
