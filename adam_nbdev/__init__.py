@@ -27,6 +27,7 @@ _PLACES = {
     "lab.plots": "plot_paths plot_quantities plot_values",
     "lab.live": "bench",
     "lab.playground": "playground",
+    "lab.betas": "beta_map",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 __all__ = [*_PLACE]

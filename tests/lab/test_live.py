@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from adam_nbdev.lab.betas import SETTINGS, beta_map, farthest, floor
+from adam_nbdev.lab.bound import step_bound
 from adam_nbdev.lab.live import STEPS, bench, streams
 from adam_nbdev.lab.playground import LANDSCAPES, OFFERED, playground
 from adam_nbdev.language.rule import parse
@@ -260,3 +262,56 @@ def test_the_playground_is_open_to_everyone(racing, width):
     wrong = [v["id"] for v in found["violations"] if v["id"] not in ("page-has-heading-one",)]
     assert wrong == []
     assert racing.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture
+def chart(browser, tmp_path):
+    """A page with the map of the decay rates."""
+    file = tmp_path / "map.html"
+    file.write_text(f"{HEAD}{beta_map()._repr_html_()}</main></html>", encoding="utf-8")
+    opened, complaints = browser.new_page(), []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(file.as_uri())
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def found(page):
+    return page.evaluate(
+        "() => { const { found, chosen } = document.querySelector('adam-map');"
+        "return { ...found, ...chosen, limit: String(found.limit) }; }"
+    )
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting[0])
+def test_the_map_says_what_python_does(chart, setting):
+    label, beta1, beta2, _ = setting
+    chart.get_by_role("button", name=label).click()
+    said = found(chart)
+    assert (said["beta1"], said["beta2"]) == (beta1, beta2)
+    steps = np.arange(1, 20_001)
+    sizes = (1 - beta1**steps) / np.sqrt(1 - beta2**steps)
+    assert float(said["limit"]) == pytest.approx(step_bound(beta1, beta2), rel=1e-9)
+    assert said["hundred"] == pytest.approx(-farthest(0.0, 0.0, 100, 1.0, beta1, beta2), rel=1e-9)
+    assert said["overshoot"] == pytest.approx(max(1.0, sizes.max()), rel=1e-3)
+    assert said["floor"] == pytest.approx(-floor(0.0, 0.0, 1, 1.0, beta1, beta2), rel=1e-12)
+
+
+def test_the_map_follows_keyboard_and_finger(chart):
+    field = chart.get_by_role("slider", name="Decay rates")
+    field.focus()
+    chart.keyboard.press("ArrowRight")
+    assert 0.9 < found(chart)["beta1"] < 0.92 and found(chart)["beta2"] == 0.999
+    box = field.bounding_box()
+    chart.mouse.click(box["x"] + box["width"] - 10, box["y"] + box["height"] - 45)
+    assert found(chart)["limit"] == "Infinity" and "∞" in chart.locator("dl").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_the_map_is_open_to_everyone(chart, width):
+    chart.set_viewport_size({"width": width, "height": 900})
+    wrong = Axe().run(chart, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [v["id"] for v in wrong if v["id"] != "page-has-heading-one"] == []
+    assert chart.evaluate("document.documentElement.scrollWidth") <= width
