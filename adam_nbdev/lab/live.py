@@ -194,9 +194,9 @@ def bench(rules=OFFERED, stream="signal in noise", at=24, lr=0.1, beside=None):
         The step under the cursor, from 1 to 60.
     lr : float
         The learning rate to begin with.
-    beside : function, optional
-        A rule without state, whose update is drawn beside that of the chosen one under the
-        same gradients and hyperparameters: a bound, say. Its docstring says what it is called.
+    beside : dict of str to function, optional
+        By what it is called, a rule without state, whose update is drawn beside that of the
+        chosen one under the same gradients and hyperparameters: a bound, say.
 
     Returns
     -------
@@ -221,7 +221,9 @@ def bench(rules=OFFERED, stream="signal in noise", at=24, lr=0.1, beside=None):
             problem = f"rule '{rule.__name__}' has no lr or names no update"
             raise ValueError(f"{problem}; the bench draws the one in units of the other")
     told = {"rules": [_told(rule, lr) for rule in rules], "streams": known}
-    told["beside"] = [{"source": javascript(beside), "label": beside.__doc__}] if beside else []
+    told["beside"] = [
+        {"label": label, "source": javascript(rule)} for label, rule in (beside or {}).items()
+    ]
     label = style(rules[0])["label"]
     alt = f"Two bar charts over {STEPS} steps: gradients, and the steps of {label}."
     still = _still(rules[0], known[stream], lr)

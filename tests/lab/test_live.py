@@ -158,14 +158,15 @@ def test_without_a_script_there_is_a_picture(browser, address):
 
 
 def limit(param, grad, step, lr=0.1, beta1=0.9):
-    """a limit"""
     update = lr / (1 - beta1**step)
     return param - update
 
 
 def test_what_stands_beside_follows_the_sliders(browser, tmp_path):
     file = tmp_path / "beside.html"
-    file.write_text(f"{HEAD}{bench(['adam'], beside=limit)._repr_html_()}</main>", "utf-8")
+    file.write_text(
+        f"{HEAD}{bench(['adam'], beside={'a limit': limit})._repr_html_()}</main>", "utf-8"
+    )
     page = browser.new_page()
     page.goto(file.as_uri())
     slide(page, "beta1", 120)
