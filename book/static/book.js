@@ -8,6 +8,12 @@ document.addEventListener("DOMContentLoaded", () => {
     entry.setAttribute("role", "listitem");
   for (const table of document.querySelectorAll(".pst-scrollable-table-container"))
     table.tabIndex = 0;
+  const reach = new ResizeObserver(entries => {
+    for (const { target } of entries)
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+  });
+  for (const figure of document.querySelectorAll("article figure")) reach.observe(figure);
   const home = document.querySelector(".navbar-brand")?.parentElement;
   home?.setAttribute("role", "navigation");
   home?.setAttribute("aria-label", "Home");
