@@ -9,6 +9,8 @@ __all__ = ['step_bound']
 import math
 
 # %% ../../nbs/adam/bound.ipynb #62f9d884
+#| code-fold: true
+#| code-summary: The bound as a function
 def step_bound(beta1=0.9, beta2=0.999, step=None):
     """The longest update of Adam in learning rates, with eps = 0.
 
