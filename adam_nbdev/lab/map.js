@@ -95,7 +95,7 @@ if (!customElements.get("adam-map")) customElements.define("adam-map", class ext
       ["longest without correction", found.overshoot > 1.0001 ? `${this.number(found.overshoot)} at step ${found.when}` : "none above 1"],
       ["size of a step under noise alone", this.number(found.floor)],
     ];
-    this.facts.innerHTML = facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join("");
+    this.facts.innerHTML = facts.map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
     this.field.setAttribute("aria-valuenow", beta1);
     this.field.setAttribute("aria-valuetext", `beta1 ${this.number(beta1)}, beta2 ${this.number(beta2)}`);
     this.chips.forEach((chip, i) => chip.setAttribute("aria-pressed", this.spec.settings[i].beta1 === beta1 && this.spec.settings[i].beta2 === beta2));
