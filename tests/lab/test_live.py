@@ -1,8 +1,5 @@
 """Live figures in a browser: they compute what Python does, and answer to every kind of hand."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -15,24 +12,9 @@ from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.trace import table
 from adam_nbdev.rules import RULES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 BEGIN = "signal in noise"
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>x</title><main>"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        message = "Chromium is missing: install it (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
