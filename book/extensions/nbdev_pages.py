@@ -29,6 +29,7 @@ TAGS = {
     "export": "exported",
     "exports": "exported",
     "digits: all": "all-digits",
+    "live: true": "live",
 }
 #: Chapters have their contents beside them; the workshop's code takes that room.
 CONTENTS = {"nbs/[!w]**": ["page-toc.html"], "nbs/workshop/**": []}

@@ -1,8 +1,5 @@
 """The built book in a real browser: every page, light and dark, wide and narrow."""
 
-import functools
-import http.server
-import threading
 from pathlib import Path
 
 import pytest
@@ -57,26 +54,6 @@ READABLE = """chapter => {
   if (document.documentElement.scrollHeight > 20000) faults.push("higher than 20,000 pixels");
   return faults;
 }"""
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def served(request):
-    """Serve a folder on this machine; the address."""
-
-    def serve(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        request.addfinalizer(server.server_close)
-        request.addfinalizer(server.shutdown)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    return serve
 
 
 def barriers(page):
