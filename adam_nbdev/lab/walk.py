@@ -40,9 +40,10 @@ class Walk(NamedTuple):
     heights: tuple  # above the lowest point, of each
 
     def __str__(self):
-        steps, low = len(self.points) - 1, f"{self.heights[-1]:.2g}"
-        end = f"{low} above the lowest point" if math.isfinite(self.heights[-1]) else "nowhere"
-        return f"{self.name}: {steps} steps, from {self.heights[0]:g} to {end}"
+        end = f"a height of {self.heights[-1]:.2g}"
+        end = end if math.isfinite(self.heights[-1]) else "nowhere"
+        steps, start = len(self.points) - 1, f"a height of {self.heights[0]:g}"
+        return f"{self.name}: {steps} steps, from {start} to {end}"
 
     __repr__ = __str__
 
@@ -53,16 +54,19 @@ class Walk(NamedTuple):
             f'<ellipse rx="{math.sqrt(2 * h):.4g}" ry="{math.sqrt(2 * h / CONDITION):.4g}"/>'
             for h in (0.1, 0.5, 1.2, 2.5, 5, 10, 20)
         )
+        lowest = '<path d="M-.04 0h.08M0-.04v.08" stroke-width="0.01"/>'
         seen = [p for p in self.points if all(abs(x) < 1e3 for x in p)]
         path = " ".join(f"{x:.4f},{y:.4f}" for x, y in seen)
-        dots = "".join(f'<circle cx="{x:.4f}" cy="{y:.4f}" r="0.014"/>' for x, y in seen)
+        dots = "".join(f'<circle cx="{x:.4f}" cy="{y:.4f}" r="0.012"/>' for x, y in seen)
         return (
-            '<figure><svg viewBox="-1.6 -1 3.2 2" role="img" fill="none" stroke="currentColor"'
-            f' aria-label="{said}" style="display:block;width:100%;max-width:34rem">'
-            f'<g transform="scale(1,-1)" stroke-width="0.004"><g transform="rotate({math.degrees(ANGLE):.4f})"'
-            f' stroke-opacity="0.35">{levels}</g><g stroke="{color}" stroke-width="0.012">'
+            '<figure style="margin:0"><svg viewBox="-1.6 -1 3.2 2" role="img" fill="none"'
+            f' stroke="currentColor" aria-label="{said}"'
+            ' style="display:block;width:100%;max-width:34rem">'
+            '<g transform="scale(1,-1)" stroke-width="0.004"><g stroke-opacity="0.4"'
+            f' transform="rotate({math.degrees(ANGLE):.4f})">{levels}{lowest}</g>'
+            f'<g stroke="{color}" stroke-width="0.009">'
             f'<polyline points="{path}"/><g fill="{color}" stroke="none">{dots}</g></g></g></svg>'
-            f"<figcaption>{said}</figcaption></figure>"
+            f'<figcaption style="margin:0;text-align:left">{said}</figcaption></figure>'
         )
 
 
@@ -89,10 +93,11 @@ def walk(rule, steps=100, **hyperparameters):
         If the rule breaks the convention or lacks a given hyperparameter.
     """
     place = _start()
-    runs = [
-        run(rule, lambda param, step, i=i: _height_and_slopes(*place)[1 + i], start, **hyperparameters)
-        for i, start in enumerate(place)
-    ]
+
+    def slope(i):
+        return lambda param, step: _height_and_slopes(*place)[1 + i]
+
+    runs = [run(rule, slope(i), start, **hyperparameters) for i, start in enumerate(place)]
     points = [place]
     for _ in range(steps):
         place = tuple(float(step.param) for step in map(next, runs))

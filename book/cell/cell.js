@@ -9,8 +9,8 @@
         ? "This cell can be changed and run in a newer browser; this one has no WebAssembly. The notebook runs it everywhere."
         : "";
   const TOKENS =
-    /(#.*)|("""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)|\b(def|return|from|import|as|for|in|if|else|elif|while|lambda|not|and|or|is|with|try|except|raise|class|assert|pass|True|False|None)\b|(\b\d[\w.]*(?:(?<=e)[+-]\d+)?)/g;
-  const KINDS = ["c1", "s2", "k", "mi"]; // the names that the theme's colours go by
+    /(#.*)|("""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)|\b(def|return|from|import|as|for|in|if|else|elif|while|lambda|not|and|or|is|with|try|except|raise|class|assert|pass|True|False|None)\b|(\b\d[\w.]*(?:(?<=e)[+-]\d+)?)|((?<=\bdef )\w+)|([-+*/%=<>!@]+)/g;
+  const KINDS = ["c1", "s2", "k", "mi", "nf", "o"]; // the names that the theme's colours go by
   let worker, running;
 
   const make = (tag, parent, facts = {}, text = "") => {
@@ -62,7 +62,11 @@
     text: (place, text) => make("pre", place, { class: "printed" }, text),
     error: (place, text) => make("pre", place, { class: "live-error" }, text),
     note: (place, text) => make("p", place, { class: "live-note" }, text),
-    html: (place, html) => (make("div", place, { class: "output text_html" }).innerHTML = html),
+    html: (place, html) => {
+      const made = make("div", place, { class: "output text_html" });
+      made.innerHTML = html;
+      if (made.scrollWidth > made.clientWidth) made.tabIndex = 0; // so that the keyboard can scroll it
+    },
     latex: (place, latex) => {
       const made = make("div", place, { class: "math" }, latex);
       window.MathJax?.typesetPromise?.([made]);
@@ -80,10 +84,11 @@
       "aria-label": `Python code, cell ${number}`, "aria-describedby": `live-keys-${number}`,
       spellcheck: false, autocapitalize: "off", autocomplete: "off", wrap: "off",
     });
-    const bar = make("div", cell.querySelector(".cell_input"), { class: "live-bar" });
+    const bar = make("div", cell, { class: "live-bar" });
+    cell.querySelector(".cell_input").after(bar);
     const [run, stop, reset] = ["Run", "Stop", "Reset"].map(word => make("button", bar, { type: "button" }, word));
     const said = make("span", bar, { role: "status" });
-    make("p", bar, { id: `live-keys-${number}`, class: "live-keys" }, "Ctrl+Enter runs. Tab indents; after Esc it moves on.");
+    make("small", bar, { id: `live-keys-${number}`, class: "live-keys" }, "Ctrl+Enter runs. Tab indents; after Esc it moves on.");
     const output = cell.querySelector(".cell_output") ?? make("div", cell, { class: "cell_output docutils container" });
     output.setAttribute("aria-live", "polite");
     const still = output.innerHTML;

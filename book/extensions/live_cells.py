@@ -64,10 +64,12 @@ def pyodide():
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+            core = Path(made, "core")
+            core.mkdir()
             with tarfile.open(fileobj=io.BytesIO(packed())) as package:
                 for name in CORE:
-                    Path(made, name).write_bytes(package.extractfile(f"package/{name}").read())
-            shutil.copytree(made, folder)
+                    (core / name).write_bytes(package.extractfile(f"package/{name}").read())
+            core.rename(folder)
     return folder
 
 

@@ -131,8 +131,8 @@ CELL = """<div class="cell tag_live docutils container"><div class="cell_input d
 <div class="highlight-ipython3"><div class="highlight"><pre><span></span>{code}
 </pre></div></div></div><div class="cell_output docutils container"><p>as built</p></div></div>"""
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="_static/cell/cell.css"><main>{cells}</main>
-<script defer src="_static/cell/cell.js"></script></html>"""
+<link rel="icon" href="data:,"><link rel="stylesheet" href="_static/cell/cell.css">
+<main>{cells}</main><script defer src="_static/cell/cell.js"></script></html>"""
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,28 @@ def test_every_page_is_whole(browser, served, scheme, width):
     assert not found, "\n".join(found)
 
 
+def test_cells_of_the_book_run_where_they_are_read(browser, served):
+    address, asked, complaints = served(PAGES), [], []
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{address}/nbs/adam/adam.html", wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    assert not [url for url in asked if "pyodide" in url or "worker.js" in url]
+    cells = page.locator(".live-cell")
+    assert cells.count() == 2
+    for cell in cells.all():
+        output = cell.locator(".cell_output")
+        built = output.inner_text().split()
+        cell.get_by_role("button", name="Run").click()
+        cell.get_by_role("status").filter(has_text="Done.").wait_for(timeout=60_000)
+        assert built and output.inner_text().split() == built
+    page.wait_for_selector(".live-cell .cell_output .math mjx-container")
+    assert [url for url in asked if "pyodide" in url] and complaints == [] == barriers(page)
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked)
+    page.close()
+
+
 def cell(content):
     return f"<main><div class='cell'>{content}</div></main>"
 
