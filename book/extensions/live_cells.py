@@ -46,7 +46,7 @@ def packed():
     """The package as npm brings it, in bytes; `OSError` if it brings none, or another one."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", f"pyodide@{VERSION}", "--pack-destination", folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True)
         files = list(Path(folder).glob("*.tgz"))
         if done.returncode or not files:
             raise OSError(f"npm does not bring pyodide {VERSION}: {done.stderr.strip()[-300:]}")

@@ -32,6 +32,7 @@ def cell(*lines):
         ("#| code-fold: true", "hide-input"),
         ("#| eval: false", "skip-execution"),
         ("#| export", "exported"),
+        ("#| live: true", "live"),
     ],
 )
 def test_a_directive_becomes_a_tag_and_leaves_the_page(line, tag):

@@ -1,4 +1,4 @@
-"""Cells that run where they are read: what they show, in Python here and in a browser."""
+"""Cells that run where they are read, in a browser: they show what Python shows here."""
 
 import html
 import re
@@ -10,14 +10,16 @@ import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from adam_nbdev import adam, formula, grade
-from adam_nbdev.lab.cell import CHARACTERS, LINES, run_cell
+from adam_nbdev.lab.cell import run_cell
+from adam_nbdev.readers.grade import grade
+from adam_nbdev.rules import adam
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book/extensions"))
 
 import live_cells  # noqa: E402
 
+pytestmark = pytest.mark.slow
 MARK = "#| live: true\n"
 NOTEBOOKS = sorted(ROOT.glob("nbs/**/*.ipynb"))
 LIVE = {
@@ -43,54 +45,10 @@ def answered(lines):
 
 
 def shown(code):
+    """What a page should show of a run, one piece after another."""
     found = []
     run_cell(code, lambda *piece: found.append(piece))
     return found
-
-
-def test_a_cell_shows_what_a_notebook_would():
-    code = "print('a', end='')\nprint('b')\ndisplay([1])\nx = 2\nx + 1"
-    assert "".join(text for _, text in shown(code)) == "ab\n[1]\n3\n"
-    assert shown("x = 1") == shown("None") == []
-    assert shown("from adam_nbdev import adam, formula\nformula(adam)") == [
-        ("latex", formula(adam)._repr_latex_())
-    ]
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        ("x = 1\nx +", "line 2\n"),
-        (
-            "def f():\n    1 / 0\nf()",
-            "line 3:\n    f()\nline 2, in f:\n    1 / 0\nZeroDivisionError",
-        ),
-        ("def f():\n    f()\nf()", "more\n"),
-        ("raise SystemExit", "SystemExit"),
-        ("import nothing_here", "a notebook has the rest"),
-        ("from adam_nbdev import table\ntable(print, [1.0])", "line 2:\n"),
-    ],
-)
-def test_an_error_is_told_by_the_lines_of_the_reader(code, said):
-    ((kind, text),) = shown(code)
-    assert kind == "error" and said in text and "File" not in text and len(text) < 800
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["while True: print(1)", "while True: print('x' * 99, end='')", "while True: display(t)"],
-)
-def test_output_has_an_end(code):
-    code = f"from adam_nbdev import adam, table\nt = table(adam, [1.0])\n{code}"
-    code = code.replace("while True", "for _ in range(9999)")
-    *pieces, (kind, said) = shown(code)
-    assert kind == "note" and f"{LINES}" in said and len(pieces) <= LINES
-    assert sum(len(text) for kind, text in pieces if kind == "text") <= CHARACTERS
-
-
-def test_a_table_too_wide_for_the_page_is_text():
-    code = "from adam_nbdev import adam, table\ntable(adam, [1.0] * 900)"
-    assert [kind for kind, _ in shown(code)] == ["text", "note"]
 
 
 def test_there_are_live_cells():
@@ -124,8 +82,6 @@ def test_another_pyodide_is_not_trusted(monkeypatch, tmp_path):
         live_cells.pyodide()
     assert not list(tmp_path.iterdir())
 
-
-# ---- in a browser
 
 CELL = """<div class="cell tag_live docutils container"><div class="cell_input docutils container">
 <div class="highlight-ipython3"><div class="highlight"><pre><span></span>{code}
@@ -265,13 +221,14 @@ def test_it_is_open_to_everyone(page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_from_a_file_a_sentence_says_what_to_do(browser, site):
+@pytest.mark.parametrize("where", ["a file", "a browser without WebAssembly"])
+def test_where_it_cannot_run_a_sentence_says_so(browser, site, served, where):
     page = browser.new_page()
-    page.goto((site / "page.html").as_uri())
+    page.add_init_script("delete window.WebAssembly" if where != "a file" else "")
+    page.goto((site / "page.html").as_uri() if where == "a file" else f"{served(site)}/page.html")
     assert page.locator("textarea").count() == 0
-    assert (
-        "from a file the browser starts no Python" in page.locator(".live-note").first.inner_text()
-    )
+    said = page.locator(".live-note").first.inner_text()
+    assert {"a file": "from a file"}.get(where, "no WebAssembly") in said and "notebook" in said
     assert page.locator(".cell_output").first.inner_text() == "as built"
     page.close()
 
