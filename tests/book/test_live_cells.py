@@ -2,13 +2,16 @@
 
 import html
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from sphinx.errors import ExtensionError
 
 from adam_nbdev.lab.cell import run_cell
 from adam_nbdev.readers.grade import grade
@@ -81,6 +84,18 @@ def test_another_pyodide_is_not_trusted(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="another hash"):
         live_cells.pyodide()
     assert not list(tmp_path.iterdir())
+
+
+def test_without_npm_the_book_is_built_except_in_ci(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("ADAM_NBDEV_PYODIDE", str(tmp_path / "none"))
+    monkeypatch.delenv("CI", raising=False)
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path)
+    live_cells.serve(app, None)
+    assert (tmp_path / "_static/cell/cell.js").exists()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(ExtensionError, match="cannot run"):
+        live_cells.serve(app, None)
 
 
 CELL = """<div class="cell tag_live docutils container"><div class="cell_input docutils container">
@@ -235,9 +250,7 @@ def test_where_it_cannot_run_a_sentence_says_so(browser, site, served, where):
 
 
 def test_without_python_a_sentence_says_so(browser, site, served, tmp_path):
-    (tmp_path / "_static/cell").mkdir(parents=True)
-    for name in ("page.html", "_static/cell/cell.js", "_static/cell/cell.css"):
-        (tmp_path / name).write_bytes((site / name).read_bytes())
+    shutil.copytree(site, tmp_path, ignore=shutil.ignore_patterns("pyodide"), dirs_exist_ok=True)
     page = browser.new_page()
     page.goto(f"{served(tmp_path)}/page.html")
     run_in(page, 0, ends="could not be loaded here")
