@@ -75,7 +75,7 @@
 
   const editable = (cell, number) => {
     const pre = cell.querySelector(".cell_input pre"), start = pre.textContent.trimEnd();
-    if (cannot) return make("p", cell, { class: "live-note" }, cannot);
+    if (cannot) return cell.querySelector(".cell_input").after(make("p", cell, { class: "live-note" }, cannot));
     cell.classList.add("live-cell");
     const shown = document.createElement("span");
     shown.append(...pre.childNodes);
@@ -108,7 +108,10 @@
       rest(words);
     };
     const hear = ({ kind, content }) => {
-      if (kind === "running") said.textContent = "Running …";
+      if (kind === "running") {
+        said.textContent = "Running …";
+        output.textContent = "";
+      }
       else if (kind === "done") rest("Done.");
       else if (kind === "failed") rest("An error ended it.");
       else if (kind === "broken") end(`Python broke off: ${content.slice(0, 300)}`);
@@ -120,7 +123,6 @@
       running?.("Stopped, for another cell runs.");
       running = end;
       stop.disabled = false;
-      output.textContent = "";
       said.textContent = worker ? "Running …" : "Python starts: about 6 MB, a few seconds.";
       const mine = (worker ??= new Worker(new URL("worker.js", home), { type: "module" }));
       mine.onmessage = ({ data }) => mine === worker && hear(data);
