@@ -32,7 +32,7 @@ test: $(STAMPS)/desk
 else
 test: in-step lint $(STAMPS)/wheel ## all that CI runs; with T= a part: make test T="-k nan"
 	@echo "== tests, against the installed wheel"
-	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/book/test_pages.py $(COVER)
+	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore-glob '*/book/test_pages*.py' $(COVER)
 	@$(AS_INSTALLED) $(BIN)/python book/coverage_report.py
 	@echo "== the book, every notebook executed"
 	@$(AS_INSTALLED) $(BIN)/python book/build.py --force
@@ -41,7 +41,7 @@ endif
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
-	@$(BIN)/pytest -q -n 2 tests/book/test_pages.py
+	@$(BIN)/pytest -q -n 2 tests/book/test_pages*.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
 check: in-step lint $(STAMPS)/desk ## the desk's quick round: generated files, lint, unit tests

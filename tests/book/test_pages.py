@@ -1,14 +1,8 @@
 """The built book in a real browser: every page, light and dark, wide and narrow."""
 
-import functools
-import http.server
-import threading
-from pathlib import Path
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-PAGES = Path(__file__).resolve().parents[2] / "_build/html"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 pytestmark = pytest.mark.slow
 
@@ -57,26 +51,6 @@ READABLE = """chapter => {
   if (document.documentElement.scrollHeight > 20000) faults.push("higher than 20,000 pixels");
   return faults;
 }"""
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def served(request):
-    """Serve a folder on this machine; the address."""
-
-    def serve(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        request.addfinalizer(server.server_close)
-        request.addfinalizer(server.shutdown)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    return serve
 
 
 def barriers(page):
@@ -137,11 +111,10 @@ def faults(browser, address, names, scheme, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
-def test_every_page_is_whole(browser, served, scheme, width):
-    assert (PAGES / "index.html").exists(), "there is no book: run `make book` first"
-    names = sorted(str(p.relative_to(PAGES)) for p in PAGES.rglob("nbs/**/*.html"))
+def test_every_page_is_whole(browser, served, book, scheme, width):
+    names = sorted(str(p.relative_to(book)) for p in book.rglob("nbs/**/*.html"))
     assert len(names) >= 20
-    found = faults(browser, served(PAGES), names, scheme, width)
+    found = faults(browser, served(book), names, scheme, width)
     assert not found, "\n".join(found)
 
 
