@@ -87,7 +87,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!window.MathJax?.typesetPromise) await new Promise((ready, failed) => {
       window.MathJax = { options: { processHtmlClass: "math" }, startup: { typeset: false } };
       const script = document.createElement("script");
-      const root = new URL(document.documentElement.dataset.content_root, location);
+      const root = new URL(document.documentElement.dataset.content_root, document.baseURI);
       Object.assign(script, { src: new URL("_static/mathjax/tex-chtml.js", root), onload: ready, onerror: failed });
       document.head.append(script);
     }).then(() => MathJax.startup.promise);

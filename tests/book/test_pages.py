@@ -1,9 +1,17 @@
 """The built book in a real browser: every page, light and dark, wide and narrow."""
 
+import base64
+import functools
+import gzip
+import random
+import urllib.request
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+#: What a page may load, compressed, before its reader does anything.
+HEAVY = 1_500_000
 pytestmark = pytest.mark.slow
 
 FAULTS = """() => {
@@ -74,10 +82,25 @@ def is_chapter(name):
     return not name.startswith(("nbs/workshop/", "nbs/appendix/"))
 
 
+@functools.cache
+def weight(url):
+    """The bytes of a file, as a server sends it."""
+    with urllib.request.urlopen(url) as answer:
+        return len(gzip.compress(answer.read(), 6))
+
+
+def too_heavy(urls):
+    """What is wrong with the weight of a page that loaded some files: none or one sentence."""
+    first = sorted(urls, key=weight, reverse=True)[:3]
+    names = ", ".join(f"{url.rsplit('/', 1)[-1]} {weight(url) / 1e3:.0f} kB" for url in first)
+    total = sum(map(weight, urls))
+    return [f"loads {total / 1e6:.2f} MB: {names}"] if total > HEAVY else []
+
+
 def faults(browser, address, names, scheme, width):
     """What is wrong with some pages: a list of sentences."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    found, now = [], ""
+    found, now, loaded = [], "", set()
 
     def note(fault):
         found.append(f"{now}: {fault}")
@@ -98,12 +121,20 @@ def faults(browser, address, names, scheme, width):
     page.on("pageerror", lambda error: note(f"error: {error}"))
     page.on("request", request)
     page.on("requestfailed", failed)
-    page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
+
+    def response(got):
+        if got.status >= 400:
+            note(f"status {got.status}: {got.url}")
+        elif got.url.startswith(address):
+            loaded.add(got.url.partition("#")[0])
+
+    page.on("response", response)
     for now in names:
+        loaded.clear()
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
         wide = page.evaluate(READABLE, is_chapter(now)) if width > 1000 else []
-        for fault in page.evaluate(FAULTS) + wide + barriers(page):
+        for fault in page.evaluate(FAULTS) + wide + barriers(page) + too_heavy(loaded):
             note(fault)
     page.close()
     return found
@@ -139,6 +170,7 @@ BROKEN = {
     "a page too wide": "<div style='width:3000px'>x</div>",
     "code cut off": cell(f"<pre style='overflow: auto' tabindex=0>{'x' * 999}</pre>"),
     "sixteen digits": cell("<div class='cell_output'>0.1507938500783320</div>"),
+    "too heavy": "<script src='heavy.js'></script>",
     "a page too high": "<div style='height:20001px'></div>",
 }
 
@@ -150,6 +182,8 @@ def test_a_broken_page_is_found_out(browser, served, tmp_path, fault):
     (tmp_path / "whole.html").write_text(whole + picture)
     (tmp_path / "broken.html").write_text(whole + picture + BROKEN[fault])
     (tmp_path / "plain.html").write_text(whole)
+    noise = base64.b64encode(random.Random(1).randbytes(2_000_000)).decode()
+    (tmp_path / "heavy.js").write_text(f"// {noise}")
     address = served(tmp_path)
     assert faults(browser, address, ["whole.html"], "light", 1280) == []
     assert faults(browser, address, ["broken.html"], "light", 1280)
