@@ -18,7 +18,7 @@ MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture pdf clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -105,6 +105,9 @@ bench: $(STAMPS)/desk ## measure the speed of a step, beside torch and NumPy, in
 
 picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py
+
+pdf: ## print the built book as one PDF, _build/adam.pdf
+	@$(BIN)/python book/pdf.py
 
 clean: ## remove what was built, and the environment
 	@rm -rf .venv .matrix _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage
