@@ -55,7 +55,7 @@ def test_pages_are_joined_with_their_links_and_an_outline(browser, book, tmp_pat
     home = b"https://adam-nbdev.github.io/adam_nbdev/nbs/adam/adam.html"
     assert home in addresses and not [a for a in addresses if b"127.0.0.1" in a]
     sources = [d for d in re.findall(rb"/Dest /?\(?([\w-]+)", data) if d.startswith(b"c1-")]
-    assert len(sources) > 5, "citations do not lead to the bibliography"
+    assert len(sources) >= 5, "citations do not lead to the bibliography"
 
 
 def test_the_whole_book_is_printed_in_the_order_of_its_contents(book):
