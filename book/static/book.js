@@ -74,6 +74,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const made = document.createElement("div");
     made.innerHTML = part.outerHTML.replace(/\bfig(\d+)-/g, "peek-fig$1-");
     made.querySelectorAll("script, style, .headerlink, button").forEach(e => e.remove());
+    made.querySelectorAll("[role=doc-biblioentry]").forEach(e => e.removeAttribute("role"));
     made.querySelectorAll("[id]:not(svg.figure *)").forEach(e => e.removeAttribute("id"));
     for (const e of made.querySelectorAll("*"))
       if (e.localName.includes("-")) e.replaceWith(...e.childNodes); // a live figure: its picture

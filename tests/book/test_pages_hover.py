@@ -46,6 +46,7 @@ def test_a_link_shows_what_it_leads_to(page, served, book, kind):
     math = page.locator(f"{CARD} .math")
     assert math.count() == page.locator(f"{CARD} .math mjx-container").count()
     assert bool(math.count()) == (kind in ("an exercise", "a term", "an equation"))
+    assert not page.locator(f"{CARD} [role=doc-biblioentry]").count(), "a deprecated role"
     box, shown = page.locator(CARD).bounding_box(), link(page, target).bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 1280
     gap = max(box["y"] - shown["y"] - shown["height"], shown["y"] - box["y"] - box["height"])
