@@ -18,7 +18,7 @@ MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture pdf clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ test: $(STAMPS)/desk
 else
 test: in-step lint $(STAMPS)/wheel ## all that CI runs; with T= a part: make test T="-k nan"
 	@echo "== tests, against the installed wheel"
-	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore tests/book/test_pages.py $(COVER)
+	@$(AS_INSTALLED) $(BIN)/pytest -q -n 2 --dist loadfile --ignore-glob '*/book/test_pages*.py' $(COVER)
 	@$(AS_INSTALLED) $(BIN)/python book/coverage_report.py
 	@echo "== the book, every notebook executed"
 	@$(AS_INSTALLED) $(BIN)/python book/build.py --force
@@ -41,7 +41,7 @@ endif
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
-	@$(BIN)/pytest -q -n 2 tests/book/test_pages.py
+	@$(BIN)/pytest -q -n 2 tests/book/test_pages*.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
 check: in-step lint $(STAMPS)/desk ## the desk's quick round: generated files, lint, unit tests
@@ -105,6 +105,9 @@ bench: $(STAMPS)/desk ## measure the speed of a step, beside torch and NumPy, in
 
 picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py
+
+pdf: ## print the built book as one PDF, _build/adam.pdf
+	@$(BIN)/python book/pdf.py
 
 clean: ## remove what was built, and the environment
 	@rm -rf .venv .matrix _build build dist *.egg-info conf.py .pytest_cache .ruff_cache .hypothesis .coverage

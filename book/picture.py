@@ -13,12 +13,16 @@ LEARNING_RATES = {"gradient_descent": 0.035, "momentum": 0.02, "adagrad": 0.4}
 LEARNING_RATES |= {"rmsprop": 0.04, "adam": 0.15}
 
 
-def main():
+def draw():
+    """The picture, a figure of matplotlib."""
     book_style()
     valley = quadratic(condition=50, angle=0.4)
     runs = [trajectory(RULES[n], valley, steps=40, lr=lr) for n, lr in LEARNING_RATES.items()]
-    figure = plot_paths(valley, runs)
-    figure.savefig(PICTURE, facecolor="white", transparent=False, metadata={"Date": None})
+    return plot_paths(valley, runs)
+
+
+def main():
+    draw().savefig(PICTURE, facecolor="white", transparent=False, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
-"""What every test needs: the harness on the path, one hypothesis profile, a browser, a server."""
+"""What every test needs: the harness on the path, one hypothesis profile, a browser."""
 
-import functools
-import http.server
 import os
 import shutil
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -31,23 +28,3 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=program, args=flags)
         yield chromium
         chromium.close()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def served(request):
-    """Serve a folder on this machine; the address."""
-
-    def serve(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        request.addfinalizer(server.server_close)
-        request.addfinalizer(server.shutdown)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    return serve

@@ -8,6 +8,7 @@ imports are folded.
 """
 
 import ast
+import html
 import json
 import re
 from importlib.util import find_spec
@@ -15,8 +16,14 @@ from pathlib import Path
 
 import yaml
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.errors import ExtensionError
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+from sphinx.util.index_entries import split_index_msg
+
+from adam_nbdev.language.catalogue import ENTRIES
+from adam_nbdev.rules import RULES
 
 log = logging.getLogger(__name__)
 TAGS = {
@@ -33,6 +40,7 @@ TAGS = {
 }
 #: Chapters have their contents beside them; the workshop's code takes that room.
 CONTENTS = {"nbs/[!w]**": ["page-toc.html"], "nbs/workshop/**": []}
+NOTATION = "nbs/appendix/notation"
 MODULES = "<!-- modules -->"
 LINK = "{{py:obj}}`{1} <adam_nbdev.{0}.{1}>`"
 DEFINITION = re.compile(r"^# %% (?:\.\./)*(\S+)\.ipynb #(\S+)$")
@@ -124,7 +132,7 @@ def read_page(app, docname, source):
             except ExtensionError as error:
                 raise ExtensionError(f"{docname}: {error}") from None
         if targets:
-            text = "\n".join(f"({target})=" for target in targets) + "\n"
+            text = index(cell["source"]) + "\n".join(f"({target})=" for target in targets) + "\n"
             cells.append(markdown(f"at-{cell['id']}", text))
         cells.append(cell)
         if module and "exported" in cell["metadata"].get("tags", []):
@@ -137,6 +145,13 @@ def read_page(app, docname, source):
 
 def markdown(name, text):
     return {"cell_type": "markdown", "metadata": {}, "id": name, "source": text}
+
+
+def index(code):
+    """What the index of the book, and so its search, has of the rules that some code defines."""
+    rules = [name for name in re.findall(r"^def (\w+)", code, flags=re.MULTILINE) if name in RULES]
+    words = {w.lower(): w for name in rules for w in (name, ENTRIES[name].label)}.values()
+    return "".join(f"```{{index}} ! single: {word}\n```\n\n" for word in words)
 
 
 def public(code):
@@ -197,6 +212,34 @@ def inline_figures(app, doctree):
             image.replace_self(nodes.raw("", svg, format="html"))
 
 
+def letters(latex):
+    """The letter of a symbol as one types it, with its number: `β`, `β₂` and `β2`; `v̂`."""
+    if hat := re.fullmatch(r"\\hat\{(\w)\}_\{t\}", latex):
+        return {f"{hat[1]}\u0302"}
+    found = re.fullmatch(r"(\\?)(\w+?)(?:_\{(\d)\}|_\{t\})?", latex)
+    if not found:
+        return set()
+    letter = html.unescape(f"&{found[2]};") if found[1] else found[2]
+    number = found[3] and {letter + found[3], letter + chr(ord("₀") + int(found[3]))}
+    return {letter, *(number or ())}
+
+
+class Symbols(SphinxTransform):
+    """Every symbol of the table of notation stands in the index, and so in the search."""
+
+    default_priority = 800  # before the index is collected
+
+    def apply(self):
+        rows = self.document.findall(nodes.row) if self.env.docname == NOTATION else ()
+        for number, row in enumerate(rows):
+            symbol = next(row[0].findall(nodes.math), None)
+            if symbol:
+                row["ids"].append(f"symbol-{number}")
+                words = {row[1].astext(), *letters(symbol.astext())}
+                entries = [("single", word, row["ids"][0], "main", None) for word in sorted(words)]
+                row[2].insert(0, addnodes.index(entries=entries))
+
+
 def definitions(module):
     """For each top-level name of a generated module, the notebook and the cell it stands in."""
     found, place = {}, None
@@ -218,6 +261,14 @@ def linkcode_resolve(domain, info):
     return f"../../{page}.html#cell-{cell}"
 
 
+def whole_index(app):
+    """Sphinx's `html-collect-pages`: the search is told of the index of pages built earlier too."""
+    for page, entries in app.env.get_domain("index").entries.items():
+        words = {(w, i, m) for kind, text, i, m, _ in entries for w in split_index_msg(kind, text)}
+        app.builder.indexer._index_entries[page] = sorted(words)
+    return []
+
+
 def configure(app, config):
     """Sphinx's `config-inited`: what Jupyter Book's own configuration has no words for."""
     config.linkcode_resolve = linkcode_resolve
@@ -226,6 +277,8 @@ def configure(app, config):
 
 def setup(app):
     app.setup_extension("sphinx.ext.linkcode")
+    app.add_transform(Symbols)
+    app.connect("html-collect-pages", whole_index)
     app.connect("config-inited", configure, 1)
     app.connect("source-read", read_page)
     app.connect("doctree-read", inline_figures, priority=400)

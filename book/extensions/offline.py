@@ -1,9 +1,15 @@
-"""A book that asks no other host for anything: MathJax is served with it, thebe is left out."""
+"""A book that asks no other host for anything, and little of its own.
 
+MathJax is served with it, thebe is left out, and of Font Awesome the pages load the few icons that
+they show: the theme's script of all icons and its fonts are two thirds of a page else.
+"""
+
+import re
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 
+from fontTools import subset
 from sphinx_proof.domain import ProofDomain
 
 MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts")
@@ -22,6 +28,48 @@ def copy_mathjax(app, error):
         (target / part).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (source / part).is_dir() else shutil.copy
         copy(source / part, target / part)
+
+
+#: What the pages load of Font Awesome beside its style: fonts before they are asked for, a script.
+ICONS = re.compile(
+    r"\s*<(?:link|script)\b[^>]*/fontawesome/[^>]*\.(?:woff2|js\b)[^>]*>(?:</script>)?"
+)
+ICON = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([\da-f]+)"\}')
+
+
+def trim_icons(app, error):
+    """Leave of Font Awesome what the pages, scripts and styles of the book use."""
+    if error or app.builder.format != "html":
+        return
+    static = Path(app.outdir, "_static")
+    (vendor,) = static.glob("vendor/fontawesome/*")
+    pages = [page for page in Path(app.outdir).rglob("*.html") if static not in page.parents]
+    texts = {file: file.read_text("utf-8") for file in [*pages, *static.glob("scripts/*.js")]}
+    names = {name for text in texts.values() for name in re.findall(r"\bfa-[a-z-]+", text)}
+    codes = set()
+    for style in [*static.glob("*.css"), *static.glob("styles/*.css")]:
+        codes |= set(re.findall(r'content: ?"\\([\da-f]+)"', style.read_text("utf-8")))
+
+    def keep(rule):
+        kept = names & set(re.findall(r"fa-[\w-]+", rule[1]))
+        codes.update([rule[2]] if kept else [])
+        return rule[0] if kept else ""
+
+    style = vendor / "css/all.min.css"
+    text = ICON.sub(keep, style.read_text("utf-8"))
+    style.write_text(re.sub(r'url\([^)]*\.woff2\) format\("woff2"\),', "", text), "utf-8")
+    for font in vendor.glob("webfonts/*.ttf"):
+        options = subset.Options(notdef_outline=True)
+        with subset.load_font(font, options) as loaded:
+            kept = subset.Subsetter(options)
+            kept.populate(unicodes=[int(code, 16) for code in codes])
+            kept.subset(loaded)
+            loaded.save(font)
+    for page in pages:
+        if (trimmed := ICONS.sub("", texts[page])) != texts[page]:
+            page.write_text(trimmed, "utf-8")
+    for file in [*vendor.glob("js/*.js"), *vendor.glob("webfonts/*.woff2")]:
+        file.unlink()
 
 
 def without_thebe(app, config):
@@ -51,4 +99,5 @@ def setup(app):
     app.connect("config-inited", mark_proofs_parallel_safe)
     app.connect("config-inited", without_thebe)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", trim_icons)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

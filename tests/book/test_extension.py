@@ -10,7 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book/extensions"))
 
 from nbdev_pages import (
     definitions,
+    index,
     inline,
+    letters,
     linkcode_resolve,
     public,
     translate,
@@ -160,3 +162,11 @@ def test_what_is_not_shown_is_not_folded():
         hidden = cell(line, "import math")
         translate(hidden, chapter=True)
         assert "hide-input" not in hidden["metadata"]["tags"]
+
+
+def test_a_rule_and_a_symbol_stand_in_the_index_under_their_names():
+    assert index("def adamw(param):\n    pass") == "```{index} ! single: AdamW\n```\n\n"
+    assert index("def rmsprop_momentum(param): ...").count("! single:") == 2
+    assert index("def other(param): ...") == ""
+    assert letters(r"\beta_{2}") == {"β", "β2", "β₂"} and letters(r"\hat{v}_{t}") == {"v\u0302"}
+    assert letters(r"\Delta_{t}") == {"Δ"} and letters(r"v^{\max}_{t}") == set()

@@ -1,12 +1,17 @@
 """The built book in a real browser: every page, light and dark, wide and narrow."""
 
-from pathlib import Path
+import base64
+import functools
+import gzip
+import random
+import urllib.request
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-PAGES = Path(__file__).resolve().parents[2] / "_build/html"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+#: What a page may load, compressed, before its reader does anything.
+HEAVY = 1_500_000
 pytestmark = pytest.mark.slow
 
 FAULTS = """() => {
@@ -56,20 +61,52 @@ READABLE = """chapter => {
 }"""
 
 
+#: Axe leaves undecided whether text in a drawing, a sign or a single letter can be read. Here the
+#: colour of the text, as it is seen through, is held against the nearest backgrounds behind it.
+FAINT = """selectors => {
+  const pen = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const parsed = color => {
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = color;
+    pen.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = color => color.map(x => x / 255)
+    .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0.05);
+  const faint = e => {
+    const ancestors = [];
+    for (let at = e; at; at = at.parentElement) ancestors.unshift(at);
+    const styles = ancestors.map(at => getComputedStyle(at)), own = styles.at(-1);
+    if (styles.some(s => s.backgroundImage !== "none")) return "on a picture or gradient";
+    const behind = styles.map(s => parsed(s.backgroundColor))
+      .reduce((under, top) => over(top, under), [255, 255, 255]);
+    const drawn = e.closest("svg"), text = parsed(drawn ? own.fill : own.color);
+    text[3] *= (drawn ? own.fillOpacity : 1) * styles.reduce((all, s) => all * s.opacity, 1);
+    const [a, b] = [light(over(text, behind)), light(behind)].sort((a, b) => b - a), ratio = a / b;
+    const size = parseFloat(own.fontSize), large = size >= (own.fontWeight >= 700 ? 18.6 : 24);
+    return ratio < (large ? 3 : 4.5) && `has a contrast of ${ratio.toFixed(2)}`;
+  };
+  const found = selectors.map(s => document.querySelector(s)).filter(e => e?.textContent.trim());
+  return found.map(e => [faint(e), e]).filter(([said]) => said)
+    .map(([said, e]) => `text ${said}: ${e.outerHTML.slice(0, 200)}`);
+}"""
+
+
 def barriers(page):
     """What axe-core finds that would keep a reader out: WCAG A and AA, and landmarks."""
     rules = {name: {"enabled": True} for name in ("label-content-name-mismatch", "region")}
-    options = {"runOnly": {"type": "tag", "values": WCAG}, "rules": rules}
-    found = (
-        Axe()
-        .run(page, options={"resultTypes": ["violations"], "preload": False, **options})
-        .response
-    )
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "rules": rules, "preload": False}
+    options["resultTypes"] = ["violations", "incomplete"]
+    found = Axe().run(page, options=options).response
+    undecided = [v for v in found["incomplete"] if v["id"] == "color-contrast"]
     return [
         f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
         for violation in found["violations"]
         for node in violation["nodes"]
-    ]
+    ] + page.evaluate(FAINT, [node["target"][0] for v in undecided for node in v["nodes"]])
 
 
 def is_chapter(name):
@@ -77,10 +114,25 @@ def is_chapter(name):
     return not name.startswith(("nbs/workshop/", "nbs/appendix/"))
 
 
+@functools.cache
+def weight(url):
+    """The bytes of a file, as a server sends it."""
+    with urllib.request.urlopen(url) as answer:
+        return len(gzip.compress(answer.read(), 6))
+
+
+def too_heavy(urls):
+    """What is wrong with the weight of a page that loaded some files: none or one sentence."""
+    first = sorted(urls, key=weight, reverse=True)[:3]
+    names = ", ".join(f"{url.rsplit('/', 1)[-1]} {weight(url) / 1e3:.0f} kB" for url in first)
+    total = sum(map(weight, urls))
+    return [f"loads {total / 1e6:.2f} MB: {names}"] if total > HEAVY else []
+
+
 def faults(browser, address, names, scheme, width):
     """What is wrong with some pages: a list of sentences."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    found, now = [], ""
+    found, now, loaded = [], "", set()
 
     def note(fault):
         found.append(f"{now}: {fault}")
@@ -101,12 +153,20 @@ def faults(browser, address, names, scheme, width):
     page.on("pageerror", lambda error: note(f"error: {error}"))
     page.on("request", request)
     page.on("requestfailed", failed)
-    page.on("response", lambda r: r.status >= 400 and note(f"status {r.status}: {r.url}"))
+
+    def response(got):
+        if got.status >= 400:
+            note(f"status {got.status}: {got.url}")
+        elif got.url.startswith(address):
+            loaded.add(got.url.partition("#")[0])
+
+    page.on("response", response)
     for now in names:
+        loaded.clear()
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
         wide = page.evaluate(READABLE, is_chapter(now)) if width > 1000 else []
-        for fault in page.evaluate(FAULTS) + wide + barriers(page):
+        for fault in page.evaluate(FAULTS) + wide + barriers(page) + too_heavy(loaded):
             note(fault)
     page.close()
     return found
@@ -114,16 +174,15 @@ def faults(browser, address, names, scheme, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
-def test_every_page_is_whole(browser, served, scheme, width):
-    assert (PAGES / "index.html").exists(), "there is no book: run `make book` first"
-    names = sorted(str(p.relative_to(PAGES)) for p in PAGES.rglob("nbs/**/*.html"))
+def test_every_page_is_whole(browser, served, book, scheme, width):
+    names = sorted(str(p.relative_to(book)) for p in book.rglob("nbs/**/*.html"))
     assert len(names) >= 20
-    found = faults(browser, served(PAGES), names, scheme, width)
+    found = faults(browser, served(book), names, scheme, width)
     assert not found, "\n".join(found)
 
 
-def test_cells_of_the_book_run_where_they_are_read(browser, served):
-    address, asked, complaints = served(PAGES), [], []
+def test_cells_of_the_book_run_where_they_are_read(browser, served, book):
+    address, asked, complaints = served(book), [], []
     page = browser.new_page()
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -156,6 +215,9 @@ BROKEN = {
     "no alternative text": "<article><svg class='figure'></svg></article>",
     "no label": "<input type='text'>",
     "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
+    "faint text in a drawing": "<main><svg><text y='20' fill='#aaa'>hardly</text></svg></main>",
+    "drawn text seen through": "<main><svg><text y='20' opacity='.4'>hardly</text></svg></main>",
+    "text on a gradient": "<main><p style='background: linear-gradient(#fff, #000)'>x y</p></main>",
     "outside a landmark": "<p>alone</p>",
     "another name": "<main><button aria-label='Go'>Search</button></main>",
     "no API entry": "<div class='in-the-library'><code>adam</code></div>",
@@ -165,6 +227,7 @@ BROKEN = {
     "a page too wide": "<div style='width:3000px'>x</div>",
     "code cut off": cell(f"<pre style='overflow: auto' tabindex=0>{'x' * 999}</pre>"),
     "sixteen digits": cell("<div class='cell_output'>0.1507938500783320</div>"),
+    "too heavy": "<script src='heavy.js'></script>",
     "a page too high": "<div style='height:20001px'></div>",
 }
 
@@ -176,6 +239,8 @@ def test_a_broken_page_is_found_out(browser, served, tmp_path, fault):
     (tmp_path / "whole.html").write_text(whole + picture)
     (tmp_path / "broken.html").write_text(whole + picture + BROKEN[fault])
     (tmp_path / "plain.html").write_text(whole)
+    noise = base64.b64encode(random.Random(1).randbytes(2_000_000)).decode()
+    (tmp_path / "heavy.js").write_text(f"// {noise}")
     address = served(tmp_path)
     assert faults(browser, address, ["whole.html"], "light", 1280) == []
     assert faults(browser, address, ["broken.html"], "light", 1280)

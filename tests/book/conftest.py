@@ -1,0 +1,36 @@
+"""The built book, and a server for it."""
+
+import functools
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(request):
+    """Serve a folder on this machine; the address."""
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        request.addfinalizer(server.server_close)
+        request.addfinalizer(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def book():
+    """The folder of the built book."""
+    folder = Path(__file__).resolve().parents[2] / "_build/html"
+    assert (folder / "index.html").exists(), "there is no book: run `make book` first"
+    return folder
