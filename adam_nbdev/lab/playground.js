@@ -2,7 +2,8 @@
 if (!customElements.get("adam-playground")) customElements.define("adam-playground", class extends AdamLive {
   begin() {
     this.names = new Set(this.spec.sliders.map(slider => slider.name));
-    for (const place of this.spec.landscapes) place.at = new Function("x", "y", `return [${place.code}];`);
+    for (const place of this.spec.landscapes)
+      place.at = place.code ? new Function("x", "y", `return [${place.code}];`) : this.surface(place);
     this.racing = new Set(this.spec.racing);
     this.go(this.spec.landscapes[0].label);
   }
@@ -21,6 +22,28 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     if (Array.isArray(from) && from.length === 2 && from.every(Number.isFinite)) this.start = from;
     if (Array.isArray(rules)) this.racing = new Set(rules.filter(name => this.spec.rules.some(r => r.name === name)));
     this.choose(chosen);
+  }
+
+  /* A landscape known at the knots of a grid, with its derivatives [by y][by x]: cubic between the
+     knots, straight beyond. */
+  surface({ x, y, knots }) {
+    const weights = (axis, u) => {
+      const size = axis[1] - axis[0], left = this.clamp(Math.floor((u - axis[0]) / size), 0, axis.length - 2);
+      const t = (u - axis[left]) / size, a = t * t * (3 - 2 * t), b = (6 * t * (1 - t)) / size;
+      return [left, [[1 - a, size * t * (1 - t) ** 2], [a, size * t * t * (t - 1)]],
+        [[-b, (1 - t) * (1 - 3 * t)], [b, t * (3 * t - 2)]]];
+    };
+    return (px, py) => {
+      const cx = this.clamp(px, x[0], x.at(-1)), cy = this.clamp(py, y[0], y.at(-1));
+      const [column, ...across] = weights(x, cx), [row, ...up] = weights(y, cy);
+      const [value, byX, byY] = [[0, 0], [0, 1], [1, 0]].map(([k, j]) => {
+        let sum = 0;
+        for (const a of [0, 1]) for (const b of [0, 1]) for (const i of [0, 1]) for (const m of [0, 1])
+          sum += up[k][b][i] * across[j][a][m] * knots[i][m][row + b][column + a];
+        return sum;
+      });
+      return [value + byX * (px - cx) + byY * (py - cy), byX, byY];
+    };
   }
 
   /* The path of a rule: for each step, from 0, where it is and how high. */

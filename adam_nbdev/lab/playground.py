@@ -34,6 +34,10 @@ class Landscape:
         """The value and the two slopes, of numbers or arrays."""
         return _function(self.text)(x, y)
 
+    def told(self):
+        """What the page is told of it."""
+        return {"code": ", ".join(map(require("sympy").jscode, expressions(self.text)))}
+
 
 def expressions(text):
     """An expression in x and y, and its two slopes."""
@@ -72,21 +76,19 @@ GRID = 2.0 ** np.arange(-14, 5)
 
 
 def best_rate(rule, landscape):
-    """The learning rate of `GRID` whose last ten of `STEPS` steps are lowest.
-
-    A run that is ever twice as high as its start does not count: it would leave the picture.
-    """
-    spec = parse(rule)
+    """The learning rate of `GRID` whose last ten of `STEPS` steps are lowest, all in the view."""
+    (left, right, low, high), inside = landscape.view, np.ones(GRID.size, dtype=bool)
     param = np.repeat(np.array(landscape.start)[:, None], GRID.size, axis=1)
-    state, ends = [np.full_like(param, slot.start) for slot in spec.slots.values()], []
+    state, ends = [np.full_like(param, slot.start) for slot in parse(rule).slots.values()], []
     with np.errstate(all="ignore"):
         for step in range(1, STEPS + 1):
             grad = np.array(landscape(*param)[1:])
             param, *state = np.broadcast_arrays(*_after(rule, param, grad, state, step))
             ends.append(landscape(*param)[0])
+            inside &= (left <= param[0]) & (param[0] <= right)
+            inside &= (low <= param[1]) & (param[1] <= high)
         found = np.mean(ends[-10:], axis=0)
-    allowed = 2 * (landscape(*landscape.start)[0] - landscape.lowest) + landscape.lowest
-    return float(GRID[np.argmin(np.where(np.max(ends, axis=0) < allowed, found, np.inf))])
+    return float(GRID[np.argmin(np.where(inside, found, np.inf))])
 
 
 def _after(rule, param, grad, state, step):
@@ -124,7 +126,7 @@ def _place(landscape, rules):
     lines = [line for level in levels for line in contour(x, y, heights).lines(level)]
     return {
         "label": landscape.label,
-        "code": ", ".join(map(require("sympy").jscode, expressions(landscape.text))),
+        **landscape.told(),
         "view": landscape.view,
         "start": landscape.start,
         "minima": landscape.minima,
@@ -134,10 +136,9 @@ def _place(landscape, rules):
     }
 
 
-def _still(place, rules, racing):
-    """A picture of the first landscape with the paths of the rules that race."""
+def _still(landscape, place, rules, racing):
+    """A picture of a landscape with the paths of the rules that race."""
     matplotlib, figure = require("matplotlib"), require("matplotlib.figure")
-    landscape = LANDSCAPES[0]
     with matplotlib.rc_context(STYLE):
         drawn = figure.Figure(figsize=(6.0, 3.2), layout="constrained")
         ax = drawn.subplots()
@@ -156,7 +157,7 @@ def _still(place, rules, racing):
         return picture(drawn)
 
 
-def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED):
+def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED, landscapes=LANDSCAPES):
     """Rules race down a landscape, under the reader's hand.
 
     Parameters
@@ -166,6 +167,8 @@ def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED):
     rules : sequence of function or str
         All that the reader may choose from: rules with an `lr` and one number per slot and
         coordinate, or names of the book's.
+    landscapes : sequence of Landscape or Surface
+        What there is to go down; the first is shown first.
 
     Returns
     -------
@@ -183,7 +186,7 @@ def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED):
         raise ValueError(f"{', '.join(lost)} cannot race; the rules are {', '.join(names)}")
     if without := [rule.__name__ for rule in rules if "lr" not in parse(rule).defaults]:
         raise ValueError(f"{', '.join(without)} has no lr; the playground looks for the best one")
-    places = [_place(landscape, rules) for landscape in LANDSCAPES]
+    places = [_place(landscape, rules) for landscape in landscapes]
     noise = {"name": "noise", "symbol": "noise", "said": "", "value": 0, "kind": "linear"}
     times = {"name": "times", "symbol": "learning rate", "said": "/ best", "value": 1}
     told = {
@@ -200,5 +203,5 @@ def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED):
         "noise": np.random.default_rng(0).normal(size=(STEPS, 2)).round(4).tolist(),
     }
     labels = ", ".join(style(name)["label"] for name in racing)
-    alt = f"Contour lines of a narrow valley with the paths of {labels} from one start."
-    return Live("playground", told, _still(places[0], rules, racing), alt)
+    alt = f"Contour lines of the {landscapes[0].label} with the paths of {labels} from one start."
+    return Live("playground", told, _still(landscapes[0], places[0], rules, racing), alt)

@@ -125,7 +125,7 @@ def read_page(app, docname, source):
     notebook, cells = json.loads(source[0]), []
     module = re.search(r'"#\| default_exp ([\w.]+)', source[0])
     for cell in notebook["cells"]:
-        targets = []
+        targets, whole = [], "".join(cell["source"])
         if cell["cell_type"] == "code":
             try:
                 targets = translate(cell, chapter="/workshop/" not in f"/{docname}")
@@ -136,7 +136,7 @@ def read_page(app, docname, source):
             cells.append(markdown(f"at-{cell['id']}", text))
         cells.append(cell)
         if module and "exported" in cell["metadata"].get("tags", []):
-            links = [LINK.format(module[1], name) for name in public(cell["source"])]
+            links = [LINK.format(module[1], name) for name in public(directives(whole)[1])]
             if links:
                 text = f"```{{div}} in-the-library\nIn the library: {', '.join(links)}\n```"
                 cells.append(markdown(f"api-{cell['id']}", text))

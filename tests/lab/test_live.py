@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from adam_nbdev.lab.betas import SETTINGS, beta_map, farthest, floor
 from adam_nbdev.lab.bound import step_bound
 from adam_nbdev.lab.live import STEPS, bench, streams
+from adam_nbdev.lab.plane import Surface, knots
 from adam_nbdev.lab.playground import LANDSCAPES, OFFERED, playground
 from adam_nbdev.language.rule import parse
 from adam_nbdev.readers.trace import table
@@ -15,6 +16,16 @@ from adam_nbdev.rules import RULES
 BEGIN = "signal in noise"
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>x</title><main>"
 pytestmark = pytest.mark.slow
+
+
+def known_at_knots():
+    """The loss of forty random examples on a plane, begun outside its grid."""
+    scores = np.random.default_rng(5).normal(size=(2, 40, 4))
+    xs, ys = np.linspace(-2, 2, 9), np.linspace(-1, 2, 7)
+    return Surface("knots", xs, ys, knots(scores - scores[..., :1], xs, ys), (2.5, 3.0), ())
+
+
+PLACES = (*LANDSCAPES, known_at_knots())
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +173,10 @@ def test_what_stands_beside_follows_the_sliders(browser, tmp_path):
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
     """A page with the playground, and what it was told."""
-    file, live = tmp_path_factory.mktemp("ground") / "ground.html", playground(OFFERED)
+    file, live = (
+        tmp_path_factory.mktemp("ground") / "ground.html",
+        playground(OFFERED, landscapes=PLACES),
+    )
     file.write_text(f"{HEAD}{live._repr_html_()}</main></html>", encoding="utf-8")
     return file.as_uri(), live.told
 
@@ -198,7 +212,7 @@ def down(told, landscape, rule, noise=0.0, times=1.0):
     return np.array([*found, [*param, landscape(*param)[0]]])
 
 
-@pytest.mark.parametrize("landscape", LANDSCAPES, ids=lambda place: place.label)
+@pytest.mark.parametrize("landscape", PLACES, ids=lambda place: place.label)
 def test_rules_go_down_as_in_python(racing, ground, landscape):
     racing.get_by_label("Landscape").select_option(landscape.label)
     for rule, path in paths(racing).items():
