@@ -2,19 +2,22 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book/extensions"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book/extensions"))
 
-from nbdev_pages import (
+from nbdev_pages import (  # noqa: E402
     definitions,
     index,
     inline,
     letters,
     linkcode_resolve,
     public,
+    read_page,
     translate,
     without_docstrings,
 )
@@ -100,6 +103,14 @@ class Dog:
     "A dog."
 """
     assert public(made) == ["Dog.name", "Dog"]
+
+
+def test_a_chapter_leads_to_the_library_though_it_hides_docstrings():
+    env = SimpleNamespace(doc2path=lambda name: f"{name}.ipynb")
+    source = [(ROOT / "nbs/adam/adam.ipynb").read_text(encoding="utf-8")]
+    read_page(SimpleNamespace(env=env, srcdir=ROOT), "nbs/adam/adam", source)
+    assert "`adam <adam_nbdev.rules._adam.adam>`" in source[0]
+    assert "Kingma & Ba (2015), Algorithm 1;" not in source[0]
 
 
 DOCUMENTED = '''\

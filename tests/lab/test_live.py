@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from adam_nbdev.lab.betas import SETTINGS, beta_map, farthest, floor
+from adam_nbdev.lab.betas import PERIODS, SETTINGS, beta_map, displacement, farthest, floor
 from adam_nbdev.lab.bound import step_bound
 from adam_nbdev.lab.live import STEPS, bench, streams
 from adam_nbdev.lab.plane import Surface, knots
@@ -294,6 +294,34 @@ def test_the_map_says_what_python_does(chart, setting):
     assert said["hundred"] == pytest.approx(-farthest(0.0, 0.0, 100, 1.0, beta1, beta2), rel=1e-9)
     assert said["overshoot"] == pytest.approx(max(1.0, sizes.max()), rel=1e-3)
     assert said["floor"] == pytest.approx(-floor(0.0, 0.0, 1, 1.0, beta1, beta2), rel=1e-12)
+    assert said["astray"] == next(n for n in range(3, 300) if displacement(n, n, beta1, beta2) > 0)
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_adam_goes_astray_where_the_map_is_shaded(chart, period):
+    chart.get_by_label("Reddi's line").select_option(str(period))
+    shade = """([beta1, beta2, period]) => {
+      const map = document.querySelector("adam-map");
+      map.chosen = { beta1, beta2 };
+      map.draw();
+      const { cx, cy } = map.querySelector(".here").attributes;
+      const shaded = map.querySelector(".astray").isPointInFill(new DOMPoint(cx.value, cy.value));
+      return [shaded, map.moves(period, map.chosen)];
+    }"""
+    for beta1, beta2 in ((0.3, 0.6), (0.5, 0.93), (0.9, 0.8), (0.9, 0.98), (0.9, 0.9996)):
+        shaded, moved = chart.evaluate(shade, [beta1, beta2, period])
+        assert moved == pytest.approx(displacement(period, period, beta1, beta2), rel=1e-9)
+        assert shaded == (moved > 0)
+
+
+@pytest.mark.parametrize("stream", streams())
+def test_the_map_runs_adam_on_the_gradients(chart, stream):
+    chart.get_by_label("Gradients").select_option(stream)
+    chart.get_by_role("button", name="GPT-3").click()
+    steps = table(RULES["adam"], streams()[stream], lr=1, beta1=0.9, beta2=0.95).steps
+    longest = max(abs(line.value) for step in steps for line in step if line.name == "update")
+    shown = chart.get_by_role("img", name="longest").get_attribute("aria-label")
+    assert float(shown.split("longest ")[1].split(" ")[0]) == pytest.approx(longest, rel=1e-3)
 
 
 def test_the_map_follows_keyboard_and_finger(chart):
