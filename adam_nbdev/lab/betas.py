@@ -139,19 +139,24 @@ def _edges():
     ]
 
 
-def _still(contours):
+def _still(contours, astray):
     matplotlib, figure = require("matplotlib"), require("matplotlib.figure")
+    small = {"textcoords": "offset points", "fontsize": 8}
     with matplotlib.rc_context(STYLE):
-        drawn = figure.Figure(figsize=(5.0, 3.8), layout="constrained")
+        drawn = figure.Figure(figsize=(5.6, 3.8), layout="constrained")
         ax = drawn.subplots()
         for found in contours:
             for line in found["lines"]:
                 ax.plot(*(1 / (1 - np.transpose(line))), color=INK, linewidth=0.8)
             ax.annotate(f"{found['level']:g}", 1 / (1 - np.array(found["label"])), fontsize=8)
+        for period, line in astray.items():
+            points = 1 / (1 - np.transpose(line))
+            ax.plot(*points, color=INK, linestyle=":")
+            ax.annotate(f"Reddi's {period}", points[:, 0], xytext=(4, -3), **small)
         for label, beta1, beta2, _ in SETTINGS:
             point = 1 / (1 - beta1), 1 / (1 - beta2)
             ax.plot(*point, "o", color=INK)
-            ax.annotate(label, point, xytext=(5, 3), textcoords="offset points", fontsize=8)
+            ax.annotate(label, point, xytext=(5, 3), **small)
         ax.set(xscale="log", yscale="log", xlabel="1/(1-beta1)", ylabel="1/(1-beta2)")
         return picture(drawn)
 
@@ -164,7 +169,8 @@ def beta_map():
     Live
         A notebook shows it.
     """
-    contours, printed = _contours(), (limit, farthest, uncorrected, floor, adam)
+    contours, astray = _contours(), _astray()
+    printed = limit, farthest, uncorrected, floor, adam
     rules = [{"name": rule.__name__, "source": javascript(rule)} for rule in printed]
     told = {
         "rules": rules,
@@ -173,7 +179,7 @@ def beta_map():
         "ticks": {"x": [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99], "y": [0.5, 0.9, 0.99, 0.999, 0.9999]},
         "contours": contours,
         "lines": _edges(),
-        "astray": _astray(),
+        "astray": astray,
         "streams": streams(),
         "color": style(adam)["color"],
         "settings": [
@@ -187,5 +193,6 @@ def beta_map():
             for label, beta1, beta2, source in SETTINGS
         ],
     }
-    alt = "Contour lines of the longest step over both decay rates, the settings in use as dots."
-    return Live("map", told, _still(contours), alt)
+    alt = "Contour lines of the longest step over both decay rates, the lines below which Reddi's "
+    alt += "problem leads Adam astray, and the settings in use as dots."
+    return Live("map", told, _still(contours, astray), alt)

@@ -6,12 +6,12 @@
 __all__ = ['STEPS', 'OFFERED', 'streams', 'slider', 'Live', 'picture', 'bench']
 
 # %% ../../nbs/workshop/lab/live.ipynb #70f7f62a
-import base64
 import html
 import io
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from urllib.parse import quote
 
 import numpy as np
 
@@ -159,7 +159,7 @@ def picture(figure):
     """A figure of matplotlib as the address of a picture on white, to stand in an `<img>`."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/svg+xml,{quote(file.getvalue())}"
 
 # %% ../../nbs/workshop/lab/live.ipynb #734ad525
 def _still(rule, grads, lr):
