@@ -155,6 +155,6 @@ if (!customElements.get("adam-steps")) customElements.define("adam-steps", class
     return `<svg viewBox="0 0 ${width} ${high}" width="${width}" height="${high}" aria-hidden="true"><text x="${left}" y="11">${title}</text>`
       + ticks.map(v => `<text x="${left - 8}" y="${y(v) + 4}" text-anchor="end">${this.number(+v.toPrecision(2))}</text>`).join("")
       + `<line class="zero" x1="${left - 4}" x2="${width - right}" y1="${y(0)}" y2="${y(0)}"/>${drawn.join("")}`
-      + `<text x="${x(this.count - first)}" y="${high - 3}" text-anchor="middle">step ${this.count}</text></svg>`;
+      + `<text x="${x(this.count - first)}" y="${high - 3}" text-anchor="end">step ${this.count}</text></svg>`;
   }
 });
