@@ -74,5 +74,5 @@ def steps(rule="adam", grads=GRADS, at=1, lr=0.1):
         raise ValueError(f"at is {at!r}; give a count of lines from 0 to {last}")
     told = {"rules": [found], "grads": rows, "at": at}
     told |= {"coordinates": ["first", "second"], "colors": COLORS}
-    alt = f"Gradients of two coordinates, {lengths[0]} steps, and where {found['label']} takes them."
+    alt = f"Gradients of two coordinates, {lengths[0]} steps; where {found['label']} takes them."
     return Live("steps", told, _still(rule, rows, lr), alt)

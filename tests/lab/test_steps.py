@@ -1,5 +1,8 @@
 """The lines of a rule, one at a time, in a browser: as in Python, and open to every hand."""
 
+import json
+from urllib.parse import quote
+
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -141,9 +144,6 @@ def test_sliders_change_the_run_and_a_link_keeps_it(show):
 
 @pytest.mark.parametrize("g", ["x", [[1], [2]], [[1] * 6, ["x"] * 6], None])
 def test_a_broken_link_shows_the_start(show, g):
-    import json
-    from urllib.parse import quote
-
     page = show(link="#adam-steps=" + quote(json.dumps({"g": g, "at": 99})))
     np.testing.assert_allclose(values(page), in_python(), rtol=1e-12)
     assert page.locator(".live-foot p").inner_text().startswith("Step 1, line 1")
