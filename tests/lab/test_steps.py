@@ -171,3 +171,13 @@ def test_without_a_script_there_is_a_picture(show):
     page = show(java_script_enabled=False)
     picture = page.locator("adam-steps img")
     assert picture.is_visible() and "two coordinates" in picture.get_attribute("alt")
+
+
+def test_a_second_figure_on_a_page_replaces_its_picture_too(browser, tmp_path):
+    file = tmp_path / "two.html"
+    file.write_text(f"{HEAD}{steps()._repr_html_()}{steps('lion')._repr_html_()}</main>", "utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.locator("adam-steps").count() == 2
+    assert [e.is_visible() for e in page.locator("adam-steps > img").all()] in ([], [False])
+    page.close()
