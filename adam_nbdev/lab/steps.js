@@ -116,7 +116,7 @@ if (!customElements.get("adam-steps")) customElements.define("adam-steps", class
         if (k < done) box.lastChild.textContent = this.number(runs[c].named[line.name]);
       });
     });
-    const title = whole ? `kept for step ${now + 1}` : now === 1 ? "at the start" : `kept from step ${now - 1}`;
+    const title = whole ? (now < this.count ? `kept for step ${now + 1}` : "at the end") : now === 1 ? "at the start" : `kept from step ${now - 1}`;
     this.kept.classList.toggle("now", whole);
     const cells = ["param", ...slots].map((name, i) => `<span><i>${name}</i> ${runs.map(run => this.number((whole ? run.after : run.before)[i])).join(" and ")}</span>`);
     this.kept.innerHTML = `<strong>${title}</strong>${cells.join("")}`;
