@@ -28,6 +28,7 @@ _PLACES = {
     "lab.live": "bench",
     "lab.playground": "playground",
     "lab.betas": "beta_map",
+    "lab.steps": "steps",
     "lab.walk": "walk",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}

@@ -126,12 +126,8 @@ if (!customElements.get("adam-bench")) customElements.define("adam-bench", class
     const bands = this.rule.bands.map((band, i) => this.band(band, history, x, width, i === this.rule.bands.length - 1));
     this.output.innerHTML = bands.join("") + this.axis(x, width);
     this.rule.lines.forEach((line, k) => {
-      const numbers = line.numbers.replace(/\{(\w+)\}/g, (_, name) => {
-        const text = this.number(now[name]);
-        return text.startsWith("−") ? `(${text})` : text;
-      });
       const box = this.list.querySelectorAll(".bench-numbers")[k];
-      box.innerHTML = `= ${numbers} = <b></b>`;
+      box.innerHTML = `= ${this.put(line.numbers, now)} = <b></b>`;
       box.lastChild.textContent = this.number(now[line.name]);
     });
     const grad = this.number(this.grads[this.at - 1]);

@@ -70,6 +70,14 @@ window.AdamLive ??= class extends HTMLElement {
     };
   }
 
+  /* The numbers of a step in the expression of a line. */
+  put(expression, named) {
+    return expression.replace(/\{(\w+)\}/g, (_, name) => {
+      const text = this.number(named[name]);
+      return text.startsWith("−") ? `(${text})` : text;
+    });
+  }
+
   clamp(x, low, high) { return Math.min(high, Math.max(low, x)); }
 
   number(x) {
