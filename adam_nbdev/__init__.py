@@ -29,6 +29,7 @@ _PLACES = {
     "lab.playground": "playground",
     "lab.betas": "beta_map",
     "lab.steps": "steps",
+    "lab.memory": "memory",
     "lab.walk": "walk",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}

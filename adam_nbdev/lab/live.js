@@ -32,13 +32,14 @@ window.AdamLive ??= class extends HTMLElement {
   sliders(parent, sliders) {
     parent.textContent = "";
     for (const slider of sliders) {
-      const label = this.make("label", parent), { low, high, kind } = slider, stops = 240;
+      const label = this.make("label", parent), { low, high, kind } = slider, stops = kind === "whole" ? high - low : 240;
       label.innerHTML = `${slider.symbol} <span>${slider.said ?? slider.name}</span>`;
       const shown = this.make("output", label);
       const [value, place] = {
         decay: [u => 1 - 10 ** (-high * u), x => -Math.log10(1 - x) / high],
         log: [u => 10 ** (low + (high - low) * u), x => (Math.log10(x) - low) / (high - low)],
         linear: [u => low + (high - low) * u, x => (x - low) / (high - low)],
+        whole: [u => Math.round(low + (high - low) * u), x => (x - low) / (high - low)],
       }[kind];
       const range = this.make("input", label, { type: "range", min: 0, max: stops, name: slider.name });
       const now = () => this.chosen[slider.name] ?? slider.value;
