@@ -30,6 +30,7 @@ _PLACES = {
     "lab.betas": "beta_map",
     "lab.steps": "steps",
     "lab.memory": "memory",
+    "lab.takeover": "takeover",
     "lab.walk": "walk",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}

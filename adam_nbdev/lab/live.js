@@ -39,6 +39,7 @@ window.AdamLive ??= class extends HTMLElement {
         decay: [u => 1 - 10 ** (-high * u), x => -Math.log10(1 - x) / high],
         log: [u => 10 ** (low + (high - low) * u), x => (Math.log10(x) - low) / (high - low)],
         linear: [u => low + (high - low) * u, x => (x - low) / (high - low)],
+        count: [u => Math.round(10 ** (low + (high - low) * u)), x => (Math.log10(x) - low) / (high - low)],
         whole: [u => Math.round(low + (high - low) * u), x => (x - low) / (high - low)],
       }[kind];
       const range = this.make("input", label, { type: "range", min: 0, max: stops, name: slider.name });

@@ -8,7 +8,7 @@ __all__ = ['javascript']
 # %% ../../nbs/workshop/readers/javascript.ipynb #1f392466
 import math
 
-from ..language.program import ATOM, INFIX, Dialect, program, split, write
+from ..language.program import ATOM, INFIX, Dialect, Node, program, split, write
 
 # %% ../../nbs/workshop/readers/javascript.ipynb #584d4e09
 _JAVASCRIPT = {
@@ -56,7 +56,15 @@ def _any_power(node):
     return (node.op == "**" and not usual) or any(map(_any_power, node.args))
 
 
-def javascript(rule, named=False):
+def _rounded(node):
+    """An expression in which the result of every operation on elements is rounded."""
+    if node.leaf or node.scalar:
+        return node
+    found = Node(node.op, tuple(map(_rounded, node.args)), False)
+    return found if node.op in ("<", "<=", ">", ">=", "neg") else Node("round", (found,), False)
+
+
+def javascript(rule, named=False, rounded=False):
     """A rule as the source of a JavaScript function.
 
     Parameters
@@ -65,6 +73,9 @@ def javascript(rule, named=False):
         A rule.
     named : bool
         Whether the function returns all named values as well.
+    rounded : bool
+        Whether the function has one more argument, a function of numbers, through which the
+        result of every operation on elements goes: arithmetic of another precision.
 
     Returns
     -------
@@ -77,11 +88,13 @@ def javascript(rule, named=False):
     found = program(rule)
     guarded = any(_any_power(a.value) for a in found.assignments)
     power = {"**": ("power({}, {})", ATOM, (0, 0))} if guarded else {}
-    dialect = Dialect(_JAVASCRIPT | power, _number, _identifier)
+    rounding = {"round": ("$round({})", ATOM, (0,))} if rounded else {}
+    dialect = Dialect(_JAVASCRIPT | power | rounding, _number, _identifier)
     scalars, elements = split(found)
     inputs = map(_identifier, ["param", "grad", *found.spec.slots, "step"])
     defaults = ", ".join(f"{_identifier(n)} = {_number(v)}" for n, v in found.spec.defaults.items())
-    arguments = ", ".join([*inputs, f"{{{defaults}}} = {{}}"])
+    arguments = ", ".join([*inputs, f"{{{defaults}}} = {{}}", *(["$round"] if rounded else [])])
+    elements = [a._replace(value=_rounded(a.value)) for a in elements] if rounded else elements
     body = [_POWER] * guarded
     body += [
         f"const {_identifier(a.name)} = {write(a.value, dialect)};" for a in scalars + elements
