@@ -109,7 +109,7 @@ if (!customElements.get("adam-memory")) customElements.define("adam-memory", cla
       const inner = weights.map((w, k) => `<rect class="memory-before" x="${x(k) - bar / 2}" y="${y(before[k])}" width="${bar}" height="${62 - y(before[k])}"/>`
         + `<rect x="${x(k) - bar / 2}" y="${y(w)}" width="${bar}" height="${62 - y(w)}" style="fill:${rule.color}"/>`
         + `<rect class="memory-square" x="${x(k) - bar / 2}" y="66" width="${bar}" height="7" style="fill-opacity:${(squares[k] / most).toFixed(3)}"/>`).join("");
-      return frame(80, `<tspan class="name">${rule.label}</tspan>${i ? "" : ": what each gradient counts in today's step"}`, tick(top, 18) + inner + cursor(73));
+      return frame(80, `<tspan class="name">${rule.label}</tspan>${i ? "" : ": what counts in today's step"}`, tick(top, 18) + inner + cursor(73));
     });
     const all = rules.flatMap(rule => found[rule.name].steps), high = Math.max(...all), y = v => 88 - (66 * v) / high;
     const lines = rules.map(rule => `<path d="${found[rule.name].steps.map((v, i) => `${i ? "L" : "M"}${x(i).toFixed(1)},${y(v).toFixed(1)}`).join("")}" style="stroke:${rule.color}" stroke-dasharray="${rule.dash}"/>`).join("");

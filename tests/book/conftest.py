@@ -13,13 +13,18 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *args):
+        """Nothing: a page that was left takes no more of a file."""
+
+
 @pytest.fixture(scope="module")
 def served(request):
     """Serve a folder on this machine; the address."""
 
     def serve(folder):
         handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = Server(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         request.addfinalizer(server.server_close)
         request.addfinalizer(server.shutdown)

@@ -34,6 +34,9 @@ FAULTS = """() => {
     if (!e.alt) faults.push("an image without alternative text: " + e.src);
   for (const e of document.querySelectorAll("article svg.figure"))
     if (!e.getAttribute("aria-label")) faults.push("a figure without alternative text");
+  for (const e of document.querySelectorAll("article .live"))
+    if (!e.checkVisibility({ visibilityProperty: true }))
+      faults.push("a live figure that is folded away: " + e.localName);
   const ids = [...document.querySelectorAll("svg.figure [id]")].map(e => e.id);
   if (new Set(ids).size < ids.length) faults.push("figures share an id");
   return faults;
@@ -213,6 +216,7 @@ BROKEN = {
     "an error": "<script>throw new Error('x')</script>",
     "a complaint": "<script>console.warn('x')</script>",
     "no alternative text": "<article><svg class='figure'></svg></article>",
+    "a live figure folded away": "<article><b class='live' style='visibility:hidden'></b></article>",
     "no label": "<input type='text'>",
     "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
     "faint text in a drawing": "<main><svg><text y='20' fill='#aaa'>hardly</text></svg></main>",
