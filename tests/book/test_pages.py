@@ -216,7 +216,7 @@ BROKEN = {
     "an error": "<script>throw new Error('x')</script>",
     "a complaint": "<script>console.warn('x')</script>",
     "no alternative text": "<article><svg class='figure'></svg></article>",
-    "a live figure folded away": "<article><b class='live' style='visibility:hidden'></b></article>",
+    "a folded live figure": "<article><b class='live' style='visibility:hidden'></b></article>",
     "no label": "<input type='text'>",
     "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
     "faint text in a drawing": "<main><svg><text y='20' fill='#aaa'>hardly</text></svg></main>",
