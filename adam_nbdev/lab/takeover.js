@@ -59,7 +59,7 @@ if (!customElements.get("adam-takeover")) customElements.define("adam-takeover",
       select.onchange = () => { this.name = select.value; this.draw(); };
     }
     const chips = make("div", top, { class: "live-chips", role: "group", "aria-label": "What is in the format" });
-    this.chips = [["only what is kept", false], ["all that is computed", true]].map(([text, whole]) => {
+    this.chips = [["gradient and state only", false], ["all that is computed", true]].map(([text, whole]) => {
       const chip = make("button", chips, { type: "button" }, text);
       chip.onclick = () => { this.whole = whole; this.draw(); };
       return [chip, whole];
@@ -105,20 +105,20 @@ if (!customElements.get("adam-takeover")) customElements.define("adam-takeover",
     const width = this.charts.clientWidth || 420, height = 240, [low, high] = this.spec.span, [bottom, top] = this.spec.height, { eps, steps } = this.values;
     this.left = 56;
     const x = power => this.left + ((power - low) / (high - low)) * (width - this.left - 8), y = power => 20 + ((top - power) / (top - bottom)) * (height - 52);
-    const count = Math.round(this.clamp(30000 / steps, 60, 180)), powers = Array.from({ length: count + 1 }, (_, i) => low + (i * (high - low)) / count);
-    const right = powers.map(power => this.last(10 ** power, this.formats[0]).step);
+    const count = Math.round(this.clamp(4500 / steps, 36, 180)), powers = Array.from({ length: count + 1 }, (_, i) => low + (i * (high - low)) / count);
+    const lengths = format => powers.map(power => this.last(10 ** power, format).step), all = this.formats.map(lengths), [right] = all;
     const paths = this.formats.map((format, row) => {
       let path = "", pen = "M", bar = "", fits = false;
       for (const [i, power] of powers.entries()) {
-        const { step } = this.last(10 ** power, format), line = height + 10 + 15 * row;
+        const step = all[row][i], line = height + 10 + 15 * row;
         bar += Math.abs(step / right[i] - 1) < 0.02 ? `${fits ? "L" : "M"}${x(power).toFixed(1)},${line}` : "";
         fits = Math.abs(step / right[i] - 1) < 0.02;
         const seen = step >= 10 ** bottom && step <= 10 ** top;
         if (seen) path += `${pen}${x(power).toFixed(1)},${y(Math.log10(step)).toFixed(1)}`;
         pen = seen ? "L" : "M";
       }
-      return `<path d="${path}" style="stroke:${format.color};stroke-width:${format.wide};stroke-opacity:${format.faint}" stroke-dasharray="${format.dash}"/>`
-        + `<path d="${bar}" style="stroke:${format.color};stroke-width:5"/><text x="0" y="${height + 14 + 15 * row}">${format.name}</text>`;
+      return `<path class="takeover-step" d="${path}" style="stroke:${format.color};stroke-width:${format.wide};stroke-opacity:${format.faint}" stroke-dasharray="${format.dash}"/>`
+        + `<path class="takeover-right" d="${bar}" style="stroke:${format.color};stroke-width:5"/><text x="0" y="${height + 14 + 15 * row}">${format.name}</text>`;
     });
     const at = x(Math.log10(this.grad)), here = x(this.clamp(Math.log10(eps), low, high));
     const across = [-20, -15, -10, -5, 0, 5].map(k => `<text x="${x(k)}" y="${height - 18}" text-anchor="middle">${this.power(k)}</text>`);

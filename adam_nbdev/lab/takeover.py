@@ -115,7 +115,7 @@ def takeover(rules=(adam,), grad=1e-4, steps=10, eps=1e-8):
     grad : float
         The gradient that is looked at in particular.
     steps : int
-        After how many steps, from 1 to 1,000.
+        After how many steps, from 1 to 300.
     eps : float
         The first value of epsilon.
 
@@ -129,8 +129,8 @@ def takeover(rules=(adam,), grad=1e-4, steps=10, eps=1e-8):
     ValueError
         If a rule has no such hyperparameter, or the steps are too many or too few.
     """
-    if steps not in range(1, 1001):
-        raise ValueError(f"steps is {steps!r}; give a number from 1 to 1,000")
+    if steps not in range(1, 301):
+        raise ValueError(f"steps is {steps!r}; give a number from 1 to 300")
     told, rules = [], list(rules)
     for rule in rules:
         names = [name for name in ("eps", "eps_hat") if name in parse(rule).defaults]
@@ -157,7 +157,7 @@ def takeover(rules=(adam,), grad=1e-4, steps=10, eps=1e-8):
             slider("beta2", 0.999),
             {
                 "name": "steps", "symbol": "steps", "said": "", "value": steps,
-                "kind": "count", "low": 0, "high": 3,
+                "kind": "count", "low": 0, "high": 2.5,
             },
         ],
     }

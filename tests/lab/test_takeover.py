@@ -109,7 +109,7 @@ def test_the_gradient_follows_keyboard_and_finger_and_a_link_keeps_all(page, bro
     page.mouse.click(box["x"] + 57, box["y"] + 100)
     assert float(field.get_attribute("aria-valuenow")) < -23.5
     page.get_by_label("Rule").select_option("amsgrad")
-    page.get_by_role("button", name="only what is kept").click()
+    page.get_by_role("button", name="gradient and state only").click()
     page.locator("input[name=eps]").evaluate(
         "e => { e.value = 120; e.dispatchEvent(new Event('input')); }"
     )
@@ -128,7 +128,7 @@ def test_the_table_says_what_happened(page):
         return [row.inner_text().split("\t") for row in page.locator("tbody tr").all()]
 
     assert [row[-1].strip() for row in rows()] == [*["right"] * 3, "v and ε are 0"]
-    page.get_by_role("button", name="only what is kept").click()
+    page.get_by_role("button", name="gradient and state only").click()
     assert rows()[3][-1].strip() == "v cannot be kept" and rows()[3][2] == "0"
     page.get_by_role("slider", name="Size of the gradient").focus()
     page.keyboard.press("End")
@@ -136,6 +136,23 @@ def test_the_table_says_what_happened(page):
     page.keyboard.press("Home")
     assert rows()[0][-1].strip() == "right: ε decides"
     assert rows()[3][-1].strip() == "no gradient is left"
+
+
+def test_the_picture_shows_the_plateau_the_fall_and_where_a_format_is_right(page):
+    def points(kind, row):
+        path = page.locator(f".takeover-{kind}").nth(row).get_attribute("d")
+        numbers = [float(x) for x in path.replace("M", ",").replace("L", ",").split(",") if x]
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    curve, bar = points("step", 0), points("right", 0)
+    (first, low), (last, level) = curve[0], curve[-1]
+    assert first < last and low > level + 80  # it rises from the left, up to one
+    decade = (bar[-1][0] - bar[0][0]) / 30
+    half = min(curve, key=lambda p: abs(p[1] - (level + 0.3 * (low - level) / 6)))
+    mark = float(page.locator("line.zero[stroke-dasharray]").get_attribute("x1"))
+    assert abs(mark - (bar[0][0] + 16 * decade)) < 1 and abs(half[0] - mark) < 0.7 * decade
+    right = [(x - bar[0][0]) / decade - 24 for x, _ in points("right", 3)]
+    assert -1.9 < right[0] < -1.3 and 2.2 < right[-1] < 2.45
 
 
 def test_without_scripts_there_is_a_picture(browser, address):
