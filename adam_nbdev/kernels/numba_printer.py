@@ -6,57 +6,31 @@
 __all__ = ['ACCESS', 'FETCH', 'Access', 'source', 'printed', 'squares_source']
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #dfa741a4
-import math
 from typing import NamedTuple
 
 from .lower import FORMATS, lower
-from ..language.program import ATOM, INFIX, Dialect, write
-
-# %% ../../nbs/workshop/kernels/numba_printer.ipynb #8c08207b
-def _number(value):
-    """A number as a double, so that nothing is computed with integers."""
-    value = float(value)
-    if math.isnan(value):
-        return "_math.nan"
-    return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}_math.inf"
-
-
-def _name(name):
-    """A name as it is printed; those that begin with an underscore are the kernel's own."""
-    return f"u{name}" if name.lstrip("u").startswith("_") else name
-
-
-def _table(**words):
-    return {**INFIX, **{op: (text, ATOM, (0,) * text.count("{}")) for op, text in words.items()}}
+from adam_nbdev.kernels.scalars import (
+    double_text,
+    identifier,
+    operations,
+    scalars_source,
+    tuple_text,
+)
+from ..language.program import ATOM, Dialect, write
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #d4f6a81b
 _ELEMENTS = Dialect(
     {
-        **_table(
+        **operations(
             sqrt="_math.sqrt({})",
             absolute="_abs({})",
             sign="_sign({})",
             maximum="_maximum({}, {})",
         ),
-        "**": ("{} ** {}", 5, (6, 5)),
         "where": ("({1} if {0} else {2})", ATOM, (1, 1, 1)),
     },
-    lambda value: f"_real({_number(value)})",
-    _name,
-)
-_SCALARS = Dialect(
-    {
-        **_table(
-            sqrt="_primitives.sqrt({})",
-            absolute="_primitives.absolute({})",
-            sign="_primitives.sign({})",
-            maximum="_primitives.maximum({}, {})",
-            where="_primitives.where({}, {}, {})",
-        ),
-        "**": ("{} ** {}", 5, (6, 5)),
-    },
-    _number,
-    _name,
+    lambda value: f"_real({double_text(value)})",
+    identifier,
 )
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #0d4dbd93
@@ -106,19 +80,6 @@ _abs, _range = abs, range
 '''
 
 # %% ../../nbs/workshop/kernels/numba_printer.ipynb #3d8a6f1c
-def _tuple(parts):
-    return f"({''.join(f'{part}, ' for part in parts)})"
-
-
-def _once(lowered):
-    """The function that computes what is the same for every element."""
-    yield f"def scalars({', '.join(map(_name, lowered.inputs))}):"
-    for a in lowered.scalars:
-        yield f"    {_name(a.name)} = {write(a.value, _SCALARS)}"
-    slots = _tuple(write(value, _SCALARS) for value in lowered.tensor_slots.values())
-    yield f"    return {_tuple(map(_name, lowered.needed))}, {slots}"
-
-
 def _loop(lowered):
     """The loop over the elements of a piece of a tensor."""
     access = {n: ACCESS[f] for n, f in zip(lowered.arrays, lowered.formats, strict=True)}
@@ -126,14 +87,14 @@ def _loop(lowered):
     yield '@njit(error_model="numpy", pipeline_class=NoAliasCompiler)'
     yield f"def elements({inputs}, _scalars, _first, _key):"
     for k, name in enumerate(lowered.needed):
-        yield f"    {_name(name)} = _scalars[{k}]"
+        yield f"    {identifier(name)} = _scalars[{k}]"
     yield "    for _i in _range(_all_param.size):"
     for key in sorted({bits.key for bits in lowered.random.values()}):
         yield f"        _random{key} = _murmur3_mix(_u32(_first + _u32(_i)), _key + _u32({key}))"
     for name, kind in access.items():
-        yield f"        {_name(name)} = _real({kind.read.format(f'_all_{name}[_i]')})"
+        yield f"        {identifier(name)} = _real({kind.read.format(f'_all_{name}[_i]')})"
     for a in lowered.elements:
-        yield f"        {_name(a.name)} = {write(a.value, _ELEMENTS)}"
+        yield f"        {identifier(a.name)} = {write(a.value, _ELEMENTS)}"
     for name, value in lowered.stores.items():
         random = _bits(*lowered.random[name]) if name in lowered.random else ""
         text = access[name].write.format(write(value, _ELEMENTS), random=random)
@@ -196,7 +157,7 @@ def _task(formats, width, visit, gradient, given=(), block=None):
     ]
     return _TASK.format(
         arrays=len(formats), width=width, gradient=gradient, block=block, ahead=8 * block,
-        given=_tuple(given), fetch=f"\n{' ' * 16}".join(fetch),
+        given=tuple_text(given), fetch=f"\n{' ' * 16}".join(fetch),
         visit=visit.format(views=", ".join(views)),
     )
 
@@ -236,7 +197,7 @@ def printed(lowered):
     """The source of a kernel from what `lower` made of its rule."""
     title = f"One step of '{lowered.name}' ({', '.join(lowered.formats)})"
     given = [f"_real(scalars[rows[i], {k}])" for k in range(len(lowered.needed))]
-    text = "\n".join([*_once(lowered), "", "", *_loop(lowered)])
+    text = "\n".join([*scalars_source(lowered), "", "", *_loop(lowered)])
     task = _task(lowered.formats, len(given), _VISIT, gradient=1, given=given, block=128)
     return _HEAD.format(title=title, real=lowered.precision) + text + task
 

@@ -171,7 +171,8 @@ def formats(self, binding, param):
         if not self._fits(value, param):
             return None
         plain = is_plain(on_process(value)) and placement(value) == placement(param)
-        if not plain or on_process(value).stride() != local.stride():
+        there = value.device == param.device
+        if not plain or not there or on_process(value).stride() != local.stride():
             return None
     form = FORMAT_OF[self.dtype_of(param)]
     formats = [FORMAT_OF[param.dtype]] * 2 + [form] * len(element)

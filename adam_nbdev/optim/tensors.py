@@ -44,11 +44,11 @@ def as_real(tensor):
 
 # %% ../../nbs/workshop/optim/tensors.ipynb #c81b1fe6
 def is_plain(tensor):
-    """Whether a tensor is numbers in the memory of the processor, and nothing else."""
+    """Whether a tensor is numbers in the memory of a device, and nothing else."""
     return (
         type(tensor) in PLAIN
         and tensor.layout is torch.strided
-        and tensor.device.type == "cpu"
+        and not tensor.is_meta
         and tensor.dtype in FORMAT_OF
         and not (tensor.is_conj() or tensor.is_neg())
     )
@@ -62,7 +62,8 @@ def is_shared(value):
 
 def is_double(value):
     """Whether a value is one double in the memory of the processor."""
-    return is_plain(value) and value.ndim == 0 and value.dtype == torch.float64
+    one = is_plain(value) and value.ndim == 0 and value.dtype == torch.float64
+    return one and value.device.type == "cpu"
 
 
 def is_dense(tensor):
@@ -80,10 +81,12 @@ def is_dense(tensor):
 # %% ../../nbs/workshop/optim/tensors.ipynb #60ba74e8
 def layers_of(tensors):
     """For each tensor a layer, counted from 0, such that no two of a layer share memory."""
-    layers, end, layer = [0] * len(tensors), 0, 0
-    strided = [i for i, x in enumerate(tensors) if type(x) in PLAIN and x.device.type == "cpu"]
-    starts = {i: tensors[i].data_ptr() for i in strided if tensors[i].layout is torch.strided}
+    layers, last, end, layer = [0] * len(tensors), None, 0, 0
+    plain = [i for i, x in enumerate(tensors) if is_plain(x)]
+    starts = {i: (str(tensors[i].device), tensors[i].data_ptr()) for i in plain}
     for i in sorted(starts, key=starts.get):
-        layer = layer + 1 if starts[i] < end else 0
-        layers[i], end = layer, max(end, starts[i] + tensors[i].nbytes)
+        device, start = starts[i]
+        end = end if device == last else 0
+        layer = layer + 1 if start < end else 0
+        layers[i], last, end = layer, device, max(end, start + tensors[i].nbytes)
     return layers

@@ -167,8 +167,8 @@ def launches(opt):
     return [members[launch] for launch in sorted(members)]
 
 
-class Subtractions(TorchDispatchMode):
-    """Counts the subtractions that torch does within the steps of an optimizer."""
+class Additions(TorchDispatchMode):
+    """Counts what torch adds or subtracts, one tensor or a list, in the steps of an optimizer."""
 
     def __init__(self, opt):
         super().__init__()
@@ -177,7 +177,8 @@ class Subtractions(TorchDispatchMode):
         opt.register_step_post_hook(lambda *_: self.__exit__(None, None, None))
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += "sub" in function.overloadpacket.__name__
+        name = function.overloadpacket.__name__
+        self.count += "sub" in name or name.startswith("_foreach_add")
         return function(*args, **kwargs or {})
 
 

@@ -12,7 +12,7 @@ from harness.torch_cases import (
     CASES,
     NAMES,
     SHAPES,
-    Subtractions,
+    Additions,
     apart,
     backends,
     both,
@@ -103,14 +103,14 @@ def test_fused_on_meta_is_torchs_error(name):
 def test_the_tensors_backend_agrees_with_the_kernel_and_is_other_code(name, options):
     """Every rule ends in `param - update`: by torch, or in a kernel, which torch does not see."""
     (ours, a), _ = both(name, **options)
-    by_torch = Subtractions(a)
+    by_torch = Additions(a)
     train(ours, a)
     assert by_torch.count == 0, "the kernel reads no tensors"
     others = parameters()
     b = getattr(optim, name)(others, **options, backend="tensors")
-    by_torch = Subtractions(b)
+    by_torch = Additions(b)
     train(others, b)
-    assert by_torch.count > 200 and set(backends(b)) == {"tensors"}
+    assert by_torch.count >= 60 and set(backends(b)) == {"tensors"}
     assert apart(others, ours) < 1e-12
     assert all(apart([v + 1e-300], [states(a)[k] + 1e-300]) < 1e-11 for k, v in states(b).items())
 

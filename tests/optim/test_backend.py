@@ -7,7 +7,7 @@ import torch
 from harness.torch_cases import (
     LAYOUTS,
     NAMES,
-    Subtractions,
+    Additions,
     apart,
     backends,
     gradient,
@@ -50,10 +50,10 @@ def test_an_explanation_prints_as_a_table():
 
 
 def test_what_is_told_is_what_is_done():
-    """Torch sees one subtraction for a parameter that is read on tensors, none for a kernel."""
+    """Torch subtracts once for a parameter that is read on tensors, never for a kernel."""
     params = of_all_kinds()
     opt = optim.SGD(params, lr=0.1)
-    by_torch = Subtractions(opt)
+    by_torch = Additions(opt)
     opt.step()
     assert by_torch.count == backends(opt).count("tensors") == 1
 

@@ -17,7 +17,7 @@ from harness.torch_cases import (
 )
 
 from adam_nbdev import optim
-from adam_nbdev.optim import buckets
+from adam_nbdev.optim import ways
 
 # Errors: torch's own
 
@@ -166,7 +166,7 @@ def test_a_hyperparameter_that_is_not_a_number_stops_a_step_before_it_begins():
 
 
 def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
-    class Full(buckets.Batch):  # patches internals
+    class Full(ways.Batch):  # patches internals
         def __init__(self, *args):
             raise OSError("the disk is full")
 
@@ -174,7 +174,7 @@ def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
     opt = optim.Adam([param], lr=0.1)
     param.grad = torch.ones(3)
     with monkeypatch.context() as patch:
-        patch.setattr(buckets, "Batch", Full)
+        patch.setattr(ways, "Batch", Full)
         for _ in range(2):
             with pytest.raises(OSError, match="full"):
                 opt.step()
@@ -185,7 +185,7 @@ def test_a_step_that_failed_to_compile_is_tried_again(monkeypatch):
 def test_an_interrupted_first_step_leaves_nothing_half_made(monkeypatch):
     """Nothing half made goes on beside what is made anew, which shows in the step counts."""
 
-    class Interrupted(buckets.Batch):  # patches internals
+    class Interrupted(ways.Batch):  # patches internals
         def __init__(self, *args, **kwargs):
             if any("bfloat16" in str(x) for x in (*args, *kwargs.values())):
                 raise KeyboardInterrupt
@@ -200,7 +200,7 @@ def test_an_interrupted_first_step_leaves_nothing_half_made(monkeypatch):
         two.grad = torch.ones(3).bfloat16() if step == 3 else None
         with monkeypatch.context() as patch:
             if step == 3:
-                patch.setattr(buckets, "Batch", Interrupted)
+                patch.setattr(ways, "Batch", Interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     opt.step()
             else:

@@ -8,7 +8,7 @@ from harness.torch_cases import both_backends, parameters, signum, states, train
 
 from adam_nbdev import optim
 from adam_nbdev.language.rule import parse
-from adam_nbdev.optim import Optimizer, buckets, classes, optimizer
+from adam_nbdev.optim import Optimizer, classes, optimizer, ways
 
 
 def changed(**what):
@@ -25,12 +25,12 @@ def changed(**what):
 def test_a_changed_rule_is_compiled_anew_once(make, monkeypatch):
     made = []
 
-    class Noted(buckets.Batch):  # patches internals
+    class Noted(ways.Batch):  # patches internals
         def __init__(self, *args):
             made.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(buckets, "Batch", Noted)
+    monkeypatch.setattr(ways, "Batch", Noted)
     params = parameters()
     opt = make(params)
     train(params, opt, 3)

@@ -7,7 +7,7 @@ from harness.torch_cases import both_backends, gradient, parameters, states
 from adam_nbdev import optim
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.primitives import ema
-from adam_nbdev.optim import Optimizer, buckets
+from adam_nbdev.optim import Optimizer, ways
 
 
 def mixed(param, grad, product: Slot(start=1.0, per="tensor"), m, step, lr=0.1):
@@ -52,7 +52,7 @@ def test_an_error_on_tensors_leaves_its_parameter_and_those_of_the_kernel(monkey
         raise MemoryError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(buckets, "advance", fails)  # patches internals
+        patch.setattr(ways, "advance", fails)  # patches internals
         with pytest.raises(MemoryError):
             opt.step()
     assert all(map(torch.equal, before, everything(params, opt)))
@@ -74,7 +74,7 @@ def test_a_parameter_that_cannot_be_written_to_keeps_its_state():
 def test_a_step_is_counted_if_the_launch_began(launched, monkeypatch):
     """An interrupt does not cut a launch short, and one before it leaves nothing to count."""
 
-    class Interrupted(buckets.Batch):  # patches internals
+    class Interrupted(ways.Batch):  # patches internals
         def run(self, *args):
             if launched:
                 super().run(*args)
@@ -92,7 +92,7 @@ def test_a_step_is_counted_if_the_launch_began(launched, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 opt.step()
             assert (param._version > version) == launched
-            opt._plan.buckets[0].batch.__class__ = buckets.Batch
+            opt._plan.buckets[0].batch.__class__ = ways.Batch
         else:
             opt.step()
         if step != 2 or launched:

@@ -14,6 +14,7 @@ from harness.random_rules import HEAD, Numbers, Rule, function, random_numbers, 
 from adam_nbdev.kernels import lower as lower_module
 from adam_nbdev.kernels import numba_printer
 from adam_nbdev.kernels.cpu import Batch, step_inplace
+from adam_nbdev.kernels.lists import Lists
 from adam_nbdev.language import floats as floats_module
 from adam_nbdev.language import primitives
 from adam_nbdev.language import rule as rule_module
@@ -41,6 +42,8 @@ RANGE = {
     "sympy": (1e-300, 1e300),
     "kernel": (1e-290, 1e290),
     "single": (1e-36, 1e36),
+    "lists": (1e-290, 1e290),
+    "single, lists": (1e-36, 1e36),
 }
 
 
@@ -135,7 +138,36 @@ READERS = {
     "exact": digits,
     "sympy": in_sympy,
 }
-KERNELS = {"kernel": compiled(np.float64), "single": compiled(np.float32)}
+
+
+def on_lists(dtype):
+    """Two tensors of two coordinates each, in pieces of three elements."""
+
+    def read(rule, function, drawn):
+        kernel, history = Lists(function), []
+        param = torch.tensor(drawn.params, dtype=dtype)
+        state = start(function, param)
+        cut = {name: list(x.split(2)) for name, x in state.items() if isinstance(x, torch.Tensor)}
+        params, slots = list(param.split(2)), {n: x for n, x in state.items() if n not in cut}
+        for step, grad in enumerate(drawn.grads, start=drawn.first):
+            numbers = {**rule.defaults, **drawn.chosen, **slots, "step": step}
+            row, slots = kernel.scalars(numbers)
+            grads = list(torch.tensor(grad, dtype=dtype).split(2))
+            kernel.run(row, [params, grads, *cut.values()], most=3)
+            whole = {name: torch.cat(x) for name, x in cut.items()}
+            state = {name: whole.get(name, slots.get(name)) for name in rule.slots}
+            history.append(kept(torch.cat(params), state))
+        return np.array(history, dtype=float)
+
+    return read
+
+
+KERNELS = {
+    "kernel": compiled(np.float64),
+    "single": compiled(np.float32),
+    "lists": on_lists(torch.float64),
+    "single, lists": on_lists(torch.float32),
+}
 
 
 def evaluated(rule, drawn, noise, seed):
@@ -185,7 +217,7 @@ def disagreements(rule, drawn, readers):
     """Where readers part from IEEE 754, each in a line."""
     read, said, bounds = function(rule), [], {}
     for name, reader in readers.items():
-        single = name == "single"
+        single = name.startswith("single")
         if single not in bounds:
             bounds[single] = wanted(rule, drawn, single)
         values, (smallest, largest, finite) = bounds[single]
@@ -195,7 +227,7 @@ def disagreements(rule, drawn, readers):
             said.append(f"{name}: {type(error).__name__}: {error}")
             continue
         low, high = RANGE.get(name, (0, np.inf))
-        noise = 2.0**-21 if name == "single" else 2.0**-50
+        noise = 2.0**-21 if single else 2.0**-50
         for place in np.ndindex(found.shape):
             step, output, coordinate = place
             size = smallest[step, coordinate], largest[step, coordinate]
