@@ -143,6 +143,8 @@ def _quotient(calls, x, y):
 def _sum(calls, x, y):
     x, y = (y, x) if isinstance(x, Node) else (x, y)
     if isinstance(y, Node):
+        if not x.op and _reciprocal(x.factor):
+            return Waiting(x.factor, calls.call("add", x.x, y / x.factor))
         return Waiting(ONE, calls.call("add", calls.compute(x), y))
     if not y.op and (x.op or y.factor == ONE != x.factor):
         x, y = y, x
@@ -159,8 +161,15 @@ def _difference(calls, x, y):
     return _sum(calls, x, -y if isinstance(y, Node) else _negative(calls, y))
 
 
+def _reciprocal(node):
+    """Whether a scalar is `1 / s`, or the root of one."""
+    if node.op == "sqrt":
+        return _reciprocal(node.args[0])
+    return node.op == "/" and node.args[0] == ONE
+
+
 def _root(calls, x):
-    if not x.op and x.factor.op == "/" and x.factor.args[0] == ONE:
+    if not x.op and _reciprocal(x.factor):
         return Waiting(sqrt(x.factor), calls.call("sqrt", x.x))
     return Waiting(ONE, calls.call("sqrt", calls.compute(x)))
 

@@ -68,7 +68,7 @@ def where(condition, x, y):
 
 # %% ../../nbs/workshop/kernels/lists.ipynb #bacc9bac
 #: How many elements a call is given at most: what stays in the cache, or 64 MB.
-MOST = {"cpu": 2**18}
+MOST = {"cpu": 2**19}
 _MOST_ELSEWHERE = 2**24
 
 

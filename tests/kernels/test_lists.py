@@ -68,7 +68,7 @@ def test_a_rule_as_users_write_them_is_a_step_of_lists_at_once(rule):
 
 
 #: How many calls of torch each rule takes, whatever the number of tensors.
-CALLS = {"gradient_descent": 1, "momentum": 3, "adagrad": 4, "adam": 8, "amsgrad_torch": 9}
+CALLS = {"gradient_descent": 1, "momentum": 3, "adagrad": 4, "adam": 7, "amsgrad_torch": 8}
 
 
 @pytest.mark.parametrize("name", CALLS)
