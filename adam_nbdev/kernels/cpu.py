@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .cache import fuse, squares
+from .choice import BLOCK, Choice
 from .lower import lower
 from .scalars import held, row_of
 from ..language.rule import parse
@@ -50,10 +51,8 @@ def _pool():
 class _Job(ctypes.Structure):
     """What a task is given: how much there is, where the tables are, and which piece is next."""
 
-    _fields_ = [
-        (name, ctypes.c_int64)
-        for name in "total pieces tensors pointers offsets rows scalars height keys next".split()
-    ]
+    _NAMES = "total pieces tensors pointers offsets rows scalars height keys block next"
+    _fields_ = [(name, ctypes.c_int64) for name in _NAMES.split()]
 
 
 def _launch(task, job, scalars, threads):
@@ -146,6 +145,7 @@ class Batch(Tables):
         super().__init__(len(formats), sizes)
         self.asked = rule, tuple(formats), prelude
         self.lowered, self.kernel = lower(*self.asked), fuse(*self.asked)
+        self.choice = Choice(self.lowered, self.total)
 
     def scalars(self, numbers, prelude=None):
         """A `Row` for the loop, and the new tensor slots by name.
@@ -164,7 +164,9 @@ class Batch(Tables):
             rows = [row_of(kernel.scalars, lowered, row.numbers, row.prelude)[0] for row in rows]
         scalars = array("d", chain.from_iterable(row.values for row in rows))
         job.pieces, job.height = max(1, min(16 * threads, self.total >> 14)), len(rows)
-        _launch(kernel.task, job, scalars, threads)
+        with self.choice.trying(threads) as ahead:
+            job.block = BLOCK if ahead else 0
+            _launch(kernel.task, job, scalars, threads)
 
 # %% ../../nbs/workshop/kernels/cpu.ipynb #f4a6c821
 def sum_of_squares(batch, form, threads=None):
@@ -172,7 +174,7 @@ def sum_of_squares(batch, form, threads=None):
     threads = available() if threads is None else threads
     pieces = max(1, min(64, batch.total >> 14), batch.total >> 20)  # for any number of threads
     sums, job = array("d", bytes(8 * pieces)), _Job.from_buffer_copy(batch.job)
-    job.pieces = job.height = pieces
+    job.pieces, job.height, job.block = pieces, pieces, 0
     job.pointers = batch.pointers[1].ctypes.data
     _launch(squares(form).task, job, sums, threads)
     return sum(sums)

@@ -13,9 +13,14 @@ from typing import NamedTuple
 
 from ..extras import patch_to, require
 from ..kernels import cache
+from ..kernels.choice import Choice
+from ..kernels.cpu import available
+from ..kernels.lower import lower
+from ..language.prelude import PRELUDES
 from adam_nbdev.optim.tensors import (
     GRAD,
     PLAIN,
+    as_real,
     is_dense,
     is_plain,
     layers_of,
@@ -246,15 +251,26 @@ def explain(members, everyone):
         The parameters that have a gradient.
     everyone : list of torch.Tensor
     """
-    keys = {m.index: key for key, found in launches_of(members).items() for m in found}
-    ways = {member.index: way for member, way in members}
-    order = [key for key in dict.fromkeys(keys.values()) if len(key) > 1]
+    ways, launches = {member.index: way for member, way in members}, launches_of(members)
+    launched = [(key, found) for key, found in launches.items() if len(key) > 1]
+    number_of = {m.index: i for i, (_, found) in enumerate(launched) for m in found}
+    told = [_told(key, found) for key, found in launched]
     explained = Explanations()
     for number, param in enumerate(everyone):
-        backend, launch, why = None, None, "it has no gradient yet"
+        backend, launch, why = None, number_of.get(number), "it has no gradient yet"
         if number in ways:
             backend = "kernel" if ways[number].kind is KernelBucket else "tensors"
-            launch = order.index(keys[number]) if keys[number] in order else None
-            why = ways[number].why or ", ".join(ways[number].formats)
+            why = ways[number].why or told[launch]
         explained.append(Explanation(number, tuple(param.shape), backend, launch, why))
     return explained
+
+
+def _told(key, members):
+    """What is said of a launch: the formats, and for a kernel how it comes to its memory."""
+    kind, formats, binding = *key[:2], members[0].binding
+    said = ", ".join(formats)
+    if kind is KernelBucket:
+        size = sum(as_real(on_process(m.param)).numel() for m in members)
+        choice = Choice(lower(binding.spec.function, formats, PRELUDES[binding.decay]), size)
+        said += f"; {choice.told(available())}"
+    return said
