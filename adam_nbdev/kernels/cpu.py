@@ -155,6 +155,15 @@ class Batch(Tables):
         """
         return row_of(self.kernel.scalars, self.lowered, numbers, prelude)
 
+    @property
+    def launched(self):
+        """Whether the launch has begun."""
+        return self.job.next > 0
+
+    @launched.setter
+    def launched(self, value):
+        self.job.next = int(value)
+
     def run(self, rows, threads=None):
         """Step all tensors, in place, with these rows: a list of `Row`."""
         job, threads = self.job, available() if threads is None else threads

@@ -148,6 +148,10 @@ def _step(self):
     plan = self._current_plan()
     if plan is None:
         return
+    if plan.on_gpu and torch.cuda.is_current_stream_capturing():
+        problem = f"a step of {type(self).__name__} within a CUDA graph would be repeated as it is"
+        mend = "take it outside of the graph, or use the class of torch.optim with capturable=True"
+        raise RuntimeError(f"{problem}, with the same step count and learning rate; {mend}")
     total = sum(b.squares() for b in plan.buckets) if self._guard.needs_norm else 0.0
     if not self._admits(total):
         for bucket in plan.buckets:
