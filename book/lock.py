@@ -21,7 +21,7 @@ HEAD = """\
 """
 
 #: What only the CUDA build of torch asks for.
-CUDA = re.compile(r"(nvidia|cuda|triton)\b")
+CUDA = re.compile(r"(nvidia|cuda)\b")
 
 #: The CPU builds of torch for Linux and Python 3.11, which are not on the package index.
 CPU_BUILD = {

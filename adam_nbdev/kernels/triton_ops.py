@@ -51,6 +51,7 @@ def murmur3_mix(counter, key):
 @triton.jit
 def maximum(x, y):
     """The larger of two numbers; NaN if either is."""
+    x, y = tl.broadcast(x, y)
     return tl.where((x != x) | (x >= y), x, y)
 
 

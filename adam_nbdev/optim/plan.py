@@ -133,9 +133,11 @@ def way_of(group, param, binding, store, backend=None):
     formats = () if alone else store.formats(binding, param)
     if formats is None:
         alone, formats = "its state is no plain tensor in memory like the parameter", ()
-    if not alone and not no_kernel and param.device.type != "cpu":
-        no_kernel = unprintable(lower(binding.spec.function, formats, PRELUDES[binding.decay]))
     kind = TensorBucket if alone else ListBucket if no_kernel else KERNELS[param.device.type][0]
+    if kind is GpuBucket:
+        lowered = lower(binding.spec.function, formats, PRELUDES[binding.decay])
+        no_kernel = unprintable(lowered)
+        kind = ListBucket if no_kernel else kind
     return Way(kind, formats, no_kernel or alone)
 
 # %% ../../nbs/workshop/optim/plan.ipynb #60dec904

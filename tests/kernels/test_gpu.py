@@ -4,13 +4,18 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, by whatever test of this process
 
+import functools
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from harness.cases import distance, gradients, reference
 from harness.own_rules import RULES as OWN
-from harness.torch_cases import apart
+from harness.torch_cases import NAMES, apart, backends, parameters, saved, states, train
 
+from adam_nbdev import optim
 from adam_nbdev.kernels import gpu
 from adam_nbdev.kernels.cpu import Batch
 from adam_nbdev.kernels.gpu import GpuBatch
@@ -18,6 +23,8 @@ from adam_nbdev.kernels.lower import lower
 from adam_nbdev.kernels.triton_printer import unprintable
 from adam_nbdev.language.prelude import PRELUDES
 from adam_nbdev.language.rule import parse
+from adam_nbdev.optim import Optimizer, plan
+from adam_nbdev.optim.ways import GpuBucket, KernelBucket, ListBucket
 from adam_nbdev.readers.arrays import advance, start
 from adam_nbdev.rules import RULES
 
@@ -211,3 +218,147 @@ def test_a_model_of_no_elements():
     arrays = [[torch.ones(0)] for _ in range(4)]
     run(batch_of(GpuBatch, ADAM, arrays, ("float32",) * 4), {**parse(ADAM).defaults, "step": 1})
     assert apart([torch.ones(1)], [torch.ones(1)]) == 0
+
+
+COMPILED = """
+import re, sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from adam_nbdev.kernels.gpu import triton_kernel
+from adam_nbdev.kernels.lower import lower
+from adam_nbdev.rules import RULES
+
+TYPES = {
+    "_pointers": "*i64", "_count": "i32", "_tensors": "*i32", "_firsts": "*i64", "_sizes": "*i64",
+    "_rows": "*i64", "_scalars": "*fp64", "_keys": "*u32",
+    "_aligned": "constexpr", "_block": "constexpr",
+}
+
+def compiled(lowered, aligned=True):
+    chosen = {"_aligned": aligned, "_block": 2048}
+    source = ASTSource(triton_kernel(lowered).elements, TYPES, constexprs=chosen)
+    target = GPUTarget("cuda", 90, 32)
+    return triton.compile(source, target=target, options={"enable_fp_fusion": True}).asm["ptx"]
+
+for rule in RULES.values():
+    lowered = lower(rule)
+    wide = re.findall(r"(?:ld|st)\\.global\\.v4", compiled(lowered))
+    assert len(wide) % (len(lowered.arrays) + len(lowered.stores)) == 0 < len(wide), rule.__name__
+    assert lower(rule, plain=True) and compiled(lower(rule, plain=True))
+assert not re.findall(r"(?:ld|st)\\.global\\.v", compiled(lower(RULES["adam"]), aligned=False))
+for formats in FORMATS:
+    assert compiled(lower(RULES["adam"], formats))
+"""
+
+
+@pytest.mark.long
+def test_the_compiler_takes_every_rule_and_reads_whole_blocks_in_large_words(tmp_path):
+    """For an H100, for which no GPU is needed; four numbers at a time, unless not aligned."""
+    script = COMPILED.replace("for formats in FORMATS", f"for formats in {FORMATS}")
+    places = {"TRITON_CACHE_DIR": str(tmp_path), "ADAM_NBDEV_KERNELS": str(tmp_path)}
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | places
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# In the optimizer: the bucket of a GPU, for parameters that lie in the memory of the processor
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu.obstacle))
+
+
+def kinds(opt):
+    return {type(bucket) for bucket in opt._plan.buckets}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_class_steps_as_by_the_kernel_of_the_processor(name, monkeypatch):
+    """Groups that differ, parameters passed over, a rate that changes, a checkpoint on the way."""
+    results = []
+    for on_gpu in (False, True):
+        if on_gpu:
+            monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu.obstacle))
+        params = parameters(shapes=[(9,), (2, 3), (), (0,), (20,)])
+        groups = [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "weight_decay": 0.1}]
+        more = {} if name in ("Adagrad", "Rprop") else {"maximize": True}
+        groups = [{"params": params}] if name == "Rprop" else groups
+        make = functools.partial(getattr(optim, name), lr=0.01, **more)
+        opt = make(groups)
+        train(params, opt, 5)
+        assert set(backends(opt)) == {"kernel"}
+        assert kinds(opt) == {GpuBucket if on_gpu else KernelBucket}
+        kept, opt = saved(opt), make(groups)
+        opt.load_state_dict(kept)
+        opt.param_groups[0]["lr"] = 0.2
+        train(params, opt, 5, first=5)
+        results.append((params, states(opt)))
+    (wanted, others), (ours, kept) = results
+    assert apart(ours, wanted) < 1e-12 and kept.keys() == others.keys()
+    assert all(torch.allclose(kept[k], v, rtol=1e-10, atol=1e-14) for k, v in others.items())
+
+
+def test_clipping_the_guard_and_stochastic_state(as_on_a_gpu):
+    results = []
+    for module_kind in (GpuBucket, KernelBucket):
+        plan.KERNELS["cpu"] = (module_kind, gpu.obstacle)
+        params = parameters(torch.bfloat16)
+        opt = optim.AdamW(
+            params,
+            lr=0.1,
+            max_norm=0.5,
+            nonfinite="skip",
+            state_dtype=torch.bfloat16,
+            stochastic_rounding=True,
+        )
+        train(params, opt, 4)
+        params[0].grad.fill_(np.nan)
+        opt.step()
+        assert opt.skipped == 1 and kinds(opt) == {module_kind}
+        results.append(params)
+    assert apart(*results) < 0.01
+
+
+def test_a_rule_that_triton_cannot_print_takes_calls_on_lists(as_on_a_gpu):
+    def cubed(param, grad, step, lr=0.1):
+        return param - lr * grad**3
+
+    param = torch.nn.Parameter(torch.ones(3))
+    param.grad = torch.full_like(param, 2.0)
+    opt = Optimizer.from_rule(cubed)([param])
+    opt.step()
+    (told,) = opt.explain_backend()
+    assert kinds(opt) == {ListBucket} and "a power of elements" in told.why
+    assert param.tolist() == pytest.approx([0.2] * 3)
+
+
+def test_an_unfinished_launch_is_not_counted(as_on_a_gpu, monkeypatch):
+    params = parameters()
+    opt = optim.Adam(params)
+    train(params, opt, 2)
+    before = [x.clone() for x in (*params, *states(opt).values())]
+
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu, "_upload", fails)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            opt.step()
+    assert all(map(torch.equal, before, [*params, *states(opt).values()]))
+
+
+def test_a_step_within_a_cuda_graph_is_refused(as_on_a_gpu, monkeypatch):
+    params = parameters()
+    opt = optim.Adam(params)
+    train(params, opt, 1)
+    opt._plan.on_gpu = True
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    before = [param.detach().clone() for param in params]
+    with pytest.raises(RuntimeError, match="within a CUDA graph would be repeated"):
+        opt.step()
+    assert all(map(torch.equal, before, params))

@@ -1,7 +1,12 @@
 """Random rules: every reader computes what IEEE 754 says."""
 
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported, by whatever test of this process
+
 import random
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,10 +16,13 @@ from harness.ieee import Arithmetic, functions_of
 from harness.node import in_node, node  # noqa: F401
 from harness.random_rules import HEAD, Numbers, Rule, function, random_numbers, random_rule, smaller
 
+from adam_nbdev.kernels import gpu, numba_printer, triton_printer
 from adam_nbdev.kernels import lower as lower_module
-from adam_nbdev.kernels import numba_printer
 from adam_nbdev.kernels.cpu import Batch, step_inplace
+from adam_nbdev.kernels.gpu import GpuBatch
 from adam_nbdev.kernels.lists import Lists
+from adam_nbdev.kernels.lower import lower
+from adam_nbdev.kernels.triton_printer import unprintable
 from adam_nbdev.language import floats as floats_module
 from adam_nbdev.language import primitives
 from adam_nbdev.language import rule as rule_module
@@ -44,6 +52,8 @@ RANGE = {
     "single": (1e-36, 1e36),
     "lists": (1e-290, 1e290),
     "single, lists": (1e-36, 1e36),
+    "gpu": (1e-290, 1e290),
+    "single, gpu": (1e-36, 1e36),
 }
 
 
@@ -162,11 +172,38 @@ def on_lists(dtype):
     return read
 
 
+def on_gpu(dtype):
+    """Blocks of eight, by Triton's interpreter; calls on lists where Triton has no word."""
+    form = str(dtype).removeprefix("torch.")
+
+    def read(rule, function, drawn):
+        if unprintable(lower(function)):
+            return on_lists(dtype)(rule, function, drawn)
+        param, history = torch.tensor(drawn.params, dtype=dtype), []
+        state = start(function, param)
+        arrays = [param, param.clone(), *(x for x in state.values() if isinstance(x, torch.Tensor))]
+        slots = {name: x for name, x in state.items() if isinstance(x, float)}
+        batch = GpuBatch(function, [form] * len(arrays), [param.numel()], device="cpu")
+        batch.pointers[:, 0] = [x.data_ptr() for x in arrays]
+        for step, grad in enumerate(drawn.grads, start=drawn.first):
+            arrays[1].copy_(torch.tensor(grad, dtype=dtype))
+            numbers = {**rule.defaults, **drawn.chosen, **slots, "step": step}
+            row, slots = batch.scalars(numbers)
+            with np.errstate(all="ignore"), mock.patch.object(gpu, "BLOCK", 8):
+                batch.run([row])
+            history.append(kept(param, {**state, **slots}))
+        return np.array(history, dtype=float)
+
+    return read
+
+
 KERNELS = {
     "kernel": compiled(np.float64),
     "single": compiled(np.float32),
     "lists": on_lists(torch.float64),
     "single, lists": on_lists(torch.float32),
+    "gpu": on_gpu(torch.float64),
+    "single, gpu": on_gpu(torch.float32),
 }
 
 
@@ -326,11 +363,11 @@ def template(module, table, op, *entry):
     return lambda patch: patch.setitem(getattr(module, table), op, entry)
 
 
-def in_loop(op, *entry):
+def in_loop(op, *entry, printer=numba_printer):
     """A fault of what the loop of a kernel says."""
-    operations = {**numba_printer._ELEMENTS.operations, op: entry}
-    dialect = numba_printer._ELEMENTS._replace(operations=operations)
-    return lambda patch: patch.setattr(numba_printer, "_ELEMENTS", dialect)
+    operations = {**printer._ELEMENTS.operations, op: entry}
+    dialect = printer._ELEMENTS._replace(operations=operations)
+    return lambda patch: patch.setattr(printer, "_ELEMENTS", dialect)
 
 
 def replaced(target, name, make):
@@ -476,6 +513,14 @@ FAULTS = {  # the reader in which it is planted, and how
     "sign(0) is 1 in the loop": (
         "kernel",
         in_loop("sign", "(_real(1) if {0} >= 0 else _real(-1))", ATOM, (1,)),
+    ),
+    "sign of NaN is -1 on a GPU": (
+        "gpu",
+        in_loop("sign", "tl.where({0} > 0, 1.0, -1.0)", ATOM, (1,), printer=triton_printer),
+    ),
+    "operands of - swapped on a GPU": (
+        "gpu",
+        in_loop("-", "{1} - {0}", 2, (3, 3), printer=triton_printer),
     ),
     "(-a)**b without parentheses": ("kernel", in_loop("**", "{} ** {}", 5, (4, 5))),
     "(a**b)**c without parentheses": ("kernel", in_loop("**", "{} ** {}", 5, (5, 5))),
