@@ -20,6 +20,7 @@ EXTRAS = {
     "sympy": "symbolic",
     "torch": "torch",
     "tqdm": "experiments",
+    "triton": "gpu",
 }
 
 

@@ -82,15 +82,15 @@ def check_state(name, param, binding, state):
             raise RuntimeError(f"in the state of {name} {problem}; nothing was changed")
 
 # %% ../../nbs/workshop/optim/plan.ipynb #4b7b6b97
-#: For each type of device that kernels are compiled for, the bucket, and what may be in the way.
-KERNELS = {"cpu": (KernelBucket, cache.obstacle), "cuda": (GpuBucket, gpu.obstacle)}
+#: For each type of device that kernels are compiled for, the bucket, and who knows of obstacles.
+KERNELS = {"cpu": (KernelBucket, cache), "cuda": (GpuBucket, gpu)}
 
 
 def _against_a_kernel(param, backend):
     """Pairs of a reason to take no kernel and whether it holds, the first first."""
     yield "this optimizer was asked to read the rule on tensors", backend == "tensors"
     yield f"the parameter is on {param.device}", param.device.type not in KERNELS
-    missing = KERNELS[param.device.type][1]()
+    missing = KERNELS[param.device.type][1].obstacle()
     yield missing, bool(missing)
 
 

@@ -29,7 +29,7 @@ def test_the_lock_leaves_out_cuda_and_knows_the_cpu_build(monkeypatch):
     monkeypatch.setattr(lock, "CPU_BUILD", {"torch==1.0": "cc"})
     text = lock.finished(UV)
     hashes = re.findall("sha256:(..)", text)
-    assert hashes == ["bb", "cc", "dd", "ee"] and text.startswith(lock.HEAD)
+    assert hashes == ["bb", "cc", "dd", "ee", "ff"] and text.startswith(lock.HEAD)
     assert lock.finished(text) == text
 
 

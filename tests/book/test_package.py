@@ -17,7 +17,10 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), fl
 
 
 #: Rooms and modules that are made of an optional library, and the extra that brings it.
-MADE_OF = {"kernels.numba_ops": "kernels", "optim": "torch"}
+MADE_OF = {
+    **{"kernels.numba_ops": "kernels", "kernels.triton_ops": "gpu"},
+    **{"kernels.gpu": "torch", "kernels.lists": "torch", "optim": "torch"},
+}
 MODULES = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for file in sorted((ROOT / "adam_nbdev").rglob("*.py"))

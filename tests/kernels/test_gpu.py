@@ -269,7 +269,7 @@ def test_the_compiler_takes_every_rule_and_reads_whole_blocks_in_large_words(tmp
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu.obstacle))
+    monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu))
 
 
 def kinds(opt):
@@ -282,7 +282,7 @@ def test_every_class_steps_as_by_the_kernel_of_the_processor(name, monkeypatch):
     results = []
     for on_gpu in (False, True):
         if on_gpu:
-            monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu.obstacle))
+            monkeypatch.setitem(plan.KERNELS, "cpu", (GpuBucket, gpu))
         params = parameters(shapes=[(9,), (2, 3), (), (0,), (20,)])
         groups = [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "weight_decay": 0.1}]
         more = {} if name in ("Adagrad", "Rprop") else {"maximize": True}
@@ -305,7 +305,7 @@ def test_every_class_steps_as_by_the_kernel_of_the_processor(name, monkeypatch):
 def test_clipping_the_guard_and_stochastic_state(as_on_a_gpu):
     results = []
     for module_kind in (GpuBucket, KernelBucket):
-        plan.KERNELS["cpu"] = (module_kind, gpu.obstacle)
+        plan.KERNELS["cpu"] = (module_kind, gpu)
         params = parameters(torch.bfloat16)
         opt = optim.AdamW(
             params,
