@@ -28,12 +28,16 @@ _TURNS, _GAIN = 8, 0.97
 
 @cache
 def processor():
-    """The name of the processor."""
+    """The name of the processor; with family and model where Linux tells them, for names repeat."""
+    facts = {}
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" not in facts:
+        return name
+    return f"{name}, family {facts['cpu family']}, model {facts.get('model')}"
 
 
 def _file():
