@@ -18,7 +18,7 @@ MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export lock hooks matrix release bench picture pdf clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench bench-gpu picture pdf clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -102,6 +102,9 @@ release: $(STAMPS)/environment ## make a release here: make release VERSION=1.2.
 
 bench: $(STAMPS)/desk ## measure the speed of a step, beside torch and NumPy, into book/bench.json
 	@$(BIN)/python book/bench.py
+
+bench-gpu: $(STAMPS)/desk ## the same on a GPU, after a check against fifty digits there, into book/bench_gpu.json
+	@$(BIN)/python book/bench_gpu.py
 
 picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py

@@ -1,8 +1,9 @@
 """Measure how fast a step is, beside torch and NumPy, and write the result to book/bench.json.
 
-The file has a record for each processor; that of the processor at hand is measured anew. All methods of a comparison run in one process, in turns, on the same tensors, and in another order
-in each turn: whoever comes after its like finds the caches warm. What is written is the median
-over the turns. A number is worth something only beside the others of its run.
+The file has a record for each processor; that of the processor at hand is measured anew. All
+methods of a comparison run in one process, in turns, on the same tensors, and in another order in
+each turn: whoever comes after its like finds the caches warm. What is written is the median over
+the turns. A number is worth something only beside the others of its run.
 """
 
 import datetime
@@ -98,7 +99,7 @@ def parameters(shapes):
 
 
 def many(size):
-    return 11 if size > 10**7 else 101 if size > 10**5 else 301
+    return 31 if size > 10**7 else 101 if size > 10**5 else 301
 
 
 def steps(shapes):

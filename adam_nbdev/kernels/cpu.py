@@ -11,6 +11,7 @@ import os
 import sys
 from array import array
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from functools import cache
 from itertools import accumulate, chain
 from pathlib import Path
@@ -173,7 +174,8 @@ class Batch(Tables):
             rows = [row_of(kernel.scalars, lowered, row.numbers, row.prelude)[0] for row in rows]
         scalars = array("d", chain.from_iterable(row.values for row in rows))
         job.pieces, job.height = max(1, min(16 * threads, self.total >> 14)), len(rows)
-        with self.choice.trying(threads) as ahead:
+        ahead = self.choice.ahead(threads)
+        with nullcontext(ahead) if ahead is not None else self.choice.trying(threads) as ahead:
             job.block = BLOCK if ahead else 0
             _launch(kernel.task, job, scalars, threads)
 

@@ -9,7 +9,7 @@ __all__ = ['SCALARS', 'double_text', 'identifier', 'operations', 'tuple_text', '
 import math
 from typing import NamedTuple
 
-from .lower import fits
+from .lower import LIMITS
 from ..language.floats import Float
 from ..language.program import ATOM, INFIX, Dialect, evaluate, write
 
@@ -108,4 +108,5 @@ def _follow_ieee(lowered, given):
 # %% ../../nbs/workshop/kernels/scalars.ipynb #4d5c455e
 def held(rows, precision):
     """Whether a precision holds all numbers of these rows, NaN not among them."""
-    return all(fits(x, precision) for row in rows for x in row.values)
+    low, high = LIMITS[precision]  # `fits` for each, at every step
+    return all(low <= x <= high or -high <= x <= -low or x == 0 for r in rows for x in r.values)

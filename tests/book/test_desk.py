@@ -1,8 +1,12 @@
 """The desk's small programs: the lock, and what coverage has to say."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
 
 ROOT = Path(__file__).resolve()
 ROOT = next(folder for folder in ROOT.parents if (folder / "settings.ini").exists())
@@ -55,3 +59,14 @@ def test_public_functions_that_did_not_run_are_named():
 
 def test_a_module_is_named_from_the_package_on():
     assert coverage_report.module("adam_nbdev/.venv/wheel/adam_nbdev/__init__.py") == "adam_nbdev"
+
+
+@pytest.mark.long
+def test_the_measurement_on_a_gpu_can_be_rehearsed_without_one():
+    command = [sys.executable, ROOT / "book" / "bench_gpu.py"]
+    done = subprocess.run([*command, "--rehearse"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "within their bounds of fifty digits" in done.stdout and "GB/s" in done.stdout
+    if not torch.cuda.is_available():
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stderr.startswith("No GPU that torch knows is here.")

@@ -46,7 +46,7 @@ def test_the_faster_way_stays_and_a_tie_goes_to_the_plain_loop(
     monkeypatch, with_it, without, wanted
 ):
     choice, ways = tried(monkeypatch, with_it, without)
-    assert ways == [False, True] * 8 and choice.found == {2: wanted}
+    assert ways == [False, True] * 8 and choice.ahead(2) is wanted
     with choice.trying(2) as ahead:
         assert ahead is wanted
 
@@ -73,14 +73,24 @@ def test_one_slow_step_does_not_decide(monkeypatch):
     for _ in range(16):
         with choice.trying(2) as ahead:
             now[0] += next(slow) * (0.9 if ahead else 1)
-    assert choice.found == {2: True}
+    assert choice.ahead(2) is True
+
+
+def test_steps_of_arrays_find_it_out_too():
+    """Each makes its tables anew; what was found out is of the process."""
+    param, grad = np.zeros((2, SIZE), np.float32)
+    state = start(ADAM, param)
+    for step in range(1, 17):
+        assert not known()
+        step_inplace(ADAM, param, grad, state, step, threads=2)
+    assert len(known()) == 1
 
 
 def test_a_step_that_fails_is_not_timed():
     choice = Choice(lower(ADAM), SIZE)
     with pytest.raises(MemoryError), choice.trying(2):
         raise MemoryError
-    assert choice.times[2] == {True: [], False: []}
+    assert choice.trial(2).times == {True: [], False: []}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null", "\x00"])
