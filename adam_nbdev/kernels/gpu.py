@@ -99,6 +99,15 @@ class GpuBatch:
             self.there[name] = numbers.copy(), tensor
         return tensor
 
+    def _clipped(self, table, prelude):
+        """The scalars with the scale of the gradient times a factor that is on the device."""
+        scale = self.lowered.prelude.get("scale")
+        if prelude.get("factor") is None or scale not in self.lowered.needed:
+            return table
+        table = table.clone()
+        table[:, self.lowered.needed.index(scale)] *= prelude["factor"].to(self.device)
+        return table
+
     def run(self, rows):
         """Step all tensors, in place, with these rows: a list of `Row`."""
         if not self.blocks:
@@ -110,6 +119,7 @@ class GpuBatch:
             kernel = triton_kernel(lowered)
             rows = [row_of(kernel.scalars, lowered, row.numbers, row.prelude)[0] for row in rows]
         table = np.array([row.values or [0.0] for row in rows])
+        table = self._clipped(self._on_device("scalars", table), rows[0].prelude)
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             kernel.elements[(self.blocks,)](
                 self._on_device("pointers", self.pointers),
@@ -118,7 +128,7 @@ class GpuBatch:
                 self.firsts,
                 self.sizes,
                 self._on_device("rows", self.rows),
-                self._on_device("scalars", table),
+                table,
                 self._on_device("keys", self.keys.view(np.int32)).view(torch.uint32),
                 _aligned=not (self.pointers % 16).any(),
                 _block=BLOCK,

@@ -40,8 +40,11 @@ class Bucket(Protocol):
         The state need not be looked at if nobody outside has been given it.
         """
 
-    def squares(self):
-        """The sum of the squares of the gradients that were noted."""
+    def squares(self, wait=True):
+        """The sum of the squares of the gradients that were noted, a float.
+
+        Without waiting, a tensor on the device, of a bucket on a GPU.
+        """
 
     def prepare(self, scalars_of):
         """All that may fail. `scalars_of(group, step)` gives hyperparameters and prelude, dicts."""
@@ -189,10 +192,10 @@ class Together:
         """Let go of the gradients that were noted."""
         self.grads = None
 
-    def squares(self):
+    def squares(self, wait=True):
         """The sum of the squares of the gradients that were noted."""
         given = (p.grad for p in self.params) if self.distributed else self.grads
-        return squares_of([grad for grad in given if grad is not None])
+        return squares_of([grad for grad in given if grad is not None], wait)
 
 # %% ../../nbs/workshop/optim/buckets.ipynb #0c5fa6a5
 @patch_to(Together)

@@ -14,8 +14,8 @@ from .tensors import on_process
 torch = require("torch")
 
 # %% ../../nbs/workshop/optim/guard.ipynb #dfd9e2b5
-def squares_of(grads):
-    """The sum of the squares of some gradients, a float, by torch."""
+def squares_of(grads, wait=True):
+    """The sum of the squares of some gradients by torch: a float, or a tensor on their device."""
     total, meshes = 0.0, {}
     for grad in grads:
         grad = grad if grad.layout is torch.strided else grad.to_dense()
@@ -23,7 +23,8 @@ def squares_of(grads):
         meshes.setdefault(getattr(grad, "device_mesh", None), []).append(grad)
     for together in meshes.values():
         norm = torch.nn.utils.get_total_norm(together)
-        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        norm = float(norm) if wait else norm.double()
         total += norm * norm
     return total
 
@@ -61,6 +62,8 @@ class Guard:
         """By what a gradient with that sum of squares is multiplied, as `clip_grad_norm_` does."""
         if self.max_norm is None:
             return 1.0
+        if isinstance(total, torch.Tensor):
+            return (self.max_norm / (total.sqrt() + 1e-6)).clamp(max=1.0)
         factor = self.max_norm / (math.sqrt(total) + 1e-6)
         return 1.0 if factor >= 1 else factor  # a NaN stays one, as in torch
 

@@ -152,7 +152,8 @@ def _step(self):
         problem = f"a step of {type(self).__name__} within a CUDA graph would be repeated as it is"
         mend = "take it outside of the graph, or use the class of torch.optim with capturable=True"
         raise RuntimeError(f"{problem}, with the same step count and learning rate; {mend}")
-    total = sum(b.squares() for b in plan.buckets) if self._guard.needs_norm else 0.0
+    wait = plan.waits or bool(self._guard.nonfinite)
+    total = sum(b.squares(wait) for b in plan.buckets) if self._guard.needs_norm else 0.0
     if not self._admits(total):
         for bucket in plan.buckets:
             bucket.release()
@@ -174,8 +175,10 @@ def _scalars_of(self, bindings, factor):
             chosen, damping = self._numbers(bindings[id(group)], group, step)
             sign = -1.0 if group["maximize"] else 1.0
             decay = damping * scalar(group.get("weight_decay", 0.0), group)
-            scale = sign * damping * factor
+            there = isinstance(factor, torch.Tensor)  # on a GPU, which multiplies by it
+            scale = sign * damping * (1.0 if there else factor)
             prelude = {"lr": chosen.get("lr"), "scale": scale, "weight_decay": decay}
+            prelude |= {"factor": factor} if there else {}
             found[key] = chosen, prelude
         return found[key]
 

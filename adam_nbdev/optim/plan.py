@@ -171,6 +171,7 @@ class Plan:
         ]
         self.buckets.sort(key=lambda bucket: isinstance(bucket, KernelBucket))  # these cannot fail
         self.on_gpu = any(member.param.is_cuda for member, _ in members)
+        self.waits = not all(type(bucket) is GpuBucket for bucket in self.buckets)
         if not all(bucket.is_current(exposed=False) for bucket in self.buckets):
             raise RuntimeError("the parameters or gradients changed while they were sorted")
 

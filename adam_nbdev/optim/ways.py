@@ -58,7 +58,7 @@ class KernelBucket(Together):
         if self.has_grad is not None:
             self.batch.pointers[1, self.has_grad] = addresses
 
-    def squares(self):
+    def squares(self, wait=True):
         """The sum of the squares of the gradients that were noted."""
         if self.distributed:
             return super().squares()
@@ -180,7 +180,7 @@ class TensorBucket:
                 return False
         return True
 
-    def squares(self):
+    def squares(self, wait=True):
         """The sum of the squares of the gradients."""
         return squares_of([m.param.grad for m in self.members if m.param.grad is not None])
 

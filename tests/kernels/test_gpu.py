@@ -16,7 +16,7 @@ from harness.own_rules import RULES as OWN
 from harness.torch_cases import NAMES, apart, backends, parameters, saved, states, train
 
 from adam_nbdev import optim
-from adam_nbdev.kernels import gpu
+from adam_nbdev.kernels import cache, gpu
 from adam_nbdev.kernels.cpu import Batch
 from adam_nbdev.kernels.gpu import GpuBatch
 from adam_nbdev.kernels.lower import lower
@@ -321,6 +321,28 @@ def test_clipping_the_guard_and_stochastic_state(as_on_a_gpu):
         assert opt.skipped == 1 and kinds(opt) == {module_kind}
         results.append(params)
     assert apart(*results) < 0.01
+
+
+@pytest.mark.parametrize("length", [0.5, 1e9, "nan"])
+@pytest.mark.parametrize("name", ["Adam", "SGD", "NAdam"])
+def test_clipping_asks_the_host_for_nothing(name, length, monkeypatch):
+    """The factor is a tensor from the norm to the table of scalars; nobody makes it a float."""
+    results = []
+    for kind, module in ((KernelBucket, cache), (GpuBucket, gpu)):
+        monkeypatch.setitem(plan.KERNELS, "cpu", (kind, module))
+        params = parameters()
+        options = {"max_norm": 0.5 if length == "nan" else length, "weight_decay": 0.1}
+        opt = getattr(optim, name)(params, lr=0.1, **options)
+        train(params, opt, 3)
+        if length == "nan":
+            params[0].grad.view(-1)[0] = np.nan
+        with monkeypatch.context() as patch:
+            if kind is GpuBucket:
+                patch.setattr(torch.Tensor, "__float__", lambda x: pytest.fail("waits"))
+                patch.setattr(torch.Tensor, "item", lambda x: pytest.fail("waits"))
+            opt.step()
+        results.append(params)
+    assert apart(*[[p.nan_to_num(7.0) for p in params] for params in results]) < 1e-12
 
 
 def test_a_rule_that_triton_cannot_print_takes_calls_on_lists(as_on_a_gpu):
