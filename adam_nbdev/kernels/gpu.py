@@ -99,13 +99,13 @@ class GpuBatch:
             self.there[name] = numbers.copy(), tensor
         return tensor
 
-    def _clipped(self, table, prelude):
+    def _clipped(self, table, lowered, factor):
         """The scalars with the scale of the gradient times a factor that is on the device."""
-        scale = self.lowered.prelude.get("scale")
-        if prelude.get("factor") is None or scale not in self.lowered.needed:
+        scale = lowered.prelude.get("scale")
+        if factor is None or scale not in lowered.needed:
             return table
         table = table.clone()
-        table[:, self.lowered.needed.index(scale)] *= prelude["factor"].to(self.device)
+        table[:, lowered.needed.index(scale)] *= factor.to(self.device)
         return table
 
     def run(self, rows):
@@ -113,13 +113,14 @@ class GpuBatch:
         if not self.blocks:
             self.launched = True
             return
-        kernel = self.kernel
+        kernel, lowered = self.kernel, self.lowered
         if not held(rows, self.lowered.precision):
             lowered = lower(*self.asked, plain=True)
             kernel = triton_kernel(lowered)
             rows = [row_of(kernel.scalars, lowered, row.numbers, row.prelude)[0] for row in rows]
         table = np.array([row.values or [0.0] for row in rows])
-        table = self._clipped(self._on_device("scalars", table), rows[0].prelude)
+        factor = rows[0].prelude.get("factor")
+        table = self._clipped(self._on_device("scalars", table), lowered, factor)
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             kernel.elements[(self.blocks,)](
                 self._on_device("pointers", self.pointers),

@@ -345,6 +345,19 @@ def test_clipping_asks_the_host_for_nothing(name, length, monkeypatch):
     assert apart(*[[p.nan_to_num(7.0) for p in params] for params in results]) < 1e-12
 
 
+def test_clipping_where_single_precision_does_not_hold_a_number(as_on_a_gpu):
+    """The kernel in double takes its scalars in another order."""
+    ends = []
+    for size, options in ((2.0, {"max_norm": 1.0}), (0.5, {})):
+        param = torch.nn.Parameter(torch.zeros(4))
+        param.grad = torch.full((4,), size)
+        opt = optim.Adam([param], eps=1e-50, **options)
+        opt.step()
+        assert kinds(opt) == {GpuBucket}
+        ends.append(opt.state[param]["exp_avg"])
+    assert torch.allclose(*ends) and torch.allclose(ends[1], torch.tensor(0.05))
+
+
 def test_a_rule_that_triton_cannot_print_takes_calls_on_lists(as_on_a_gpu):
     def cubed(param, grad, step, lr=0.1):
         return param - lr * grad**3
