@@ -166,7 +166,9 @@ def public(code):
     for node in found:
         decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
         patched = [d[len("patch_to(") : -1] for d in decorators if d.startswith("patch_to(")]
-        compiled = any("intrinsic" in d or d.startswith("_") for d in decorators)
+        compiled = any(
+            "intrinsic" in d or d.startswith("_") or d == "triton.jit" for d in decorators
+        )
         if not node.name.startswith("_") and not compiled:
             names.append(".".join([*patched, node.name]))
     return names
