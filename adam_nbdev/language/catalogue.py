@@ -75,6 +75,8 @@ class Entry:
     line: tuple | str  # lengths of dashes and gaps, or "-"
     torch: Torch | None = None
     words: dict = field(default_factory=dict)  # of str to Word
+    year: int | None = None
+    parent: str = ""  # the name of a rule
 
     @property
     def name(self):
@@ -91,7 +93,9 @@ def word(name):
     return next((e.words[name] for e in ENTRIES.values() if name in e.words), None)
 
 # %% ../../nbs/workshop/language/catalogue.ipynb #b4e01dfa
-def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
+def enter(
+    rule, label, color=None, line="-", like=None, torch=None, words=None, year=None, parent=""
+):
     """Enter a rule into the catalogue, `ENTRIES`, in place of one of the same name.
 
     Parameters
@@ -111,6 +115,10 @@ def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
     words : dict of str to tuple, optional
         For each name that the rule brings with it, a `Word`: `("t", meaning)`, or
         `("", meaning, symbol)` for what does not change from step to step.
+    year : int, optional
+        When it was published, as a preprint at first.
+    parent : str, optional
+        The name of the rule that it is a change of.
 
     Raises
     ------
@@ -132,7 +140,7 @@ def enter(rule, label, color=None, line="-", like=None, torch=None, words=None):
         color = color or ENTRIES[like.__name__].color
     if color is None:
         raise ValueError(f"rule '{spec.name}' has no colour; give color or like")
-    ENTRIES[spec.name] = Entry(rule, label, color, line, torch, words)
+    ENTRIES[spec.name] = Entry(rule, label, color, line, torch, words, year, parent)
 
 
 def _words(spec, words):

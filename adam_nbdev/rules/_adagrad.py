@@ -42,5 +42,6 @@ def adagrad(param, grad, accumulator, step, lr=0.01, eps=1e-10):
 #| code-summary: Its entry in the catalogue
 enter(
     adagrad, "Adagrad", color="#00A769", line=(8, 2),
+    year=2011, parent="gradient_descent",
     torch=Torch("Adagrad", {"accumulator": "sum"}),
 )

@@ -46,6 +46,7 @@ enter(
     adam,
     "Adam",
     color="#CD1800",
+    year=2014, parent="rmsprop_corrected",
     torch=Torch(
         "Adam",
         {"m": "exp_avg", "v": "exp_avg_sq"},

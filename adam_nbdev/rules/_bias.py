@@ -44,4 +44,7 @@ def adam_uncorrected(
 
 # %% ../../nbs/adam/bias.ipynb #79f870e4
 #| code-fold: true
-enter(adam_uncorrected, "Adam, uncorrected", color="#CD1800", line=(5, 1.2))
+enter(
+    adam_uncorrected, "Adam, uncorrected", color="#CD1800", line=(5, 1.2),
+    year=2014, parent="adam",
+)

@@ -118,10 +118,14 @@ def amsgrad_torch(
 
 # %% ../../nbs/adam/convergence.ipynb #afe636e6
 #| code-fold: true
-enter(amsgrad, "AMSGrad", color="#0B8C8C")
-enter(amsgrad_corrected, "AMSGrad, corrected", like=amsgrad, line=(5, 1.2))
+enter(amsgrad, "AMSGrad", color="#0B8C8C", year=2018, parent="adam")
+enter(
+    amsgrad_corrected, "AMSGrad, corrected", like=amsgrad, line=(5, 1.2),
+    year=2018, parent="amsgrad",
+)
 enter(
     amsgrad_torch, "AMSGrad of torch", like=amsgrad, line=(1.5, 1.2),
+    year=2018, parent="amsgrad",
     torch=Torch(
         "Adam", {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
         {"beta1": ("betas", 0), "beta2": ("betas", 1)}, when={"amsgrad": True},
@@ -165,4 +169,4 @@ def adopt(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):
 
 # %% ../../nbs/adam/convergence.ipynb #dae909b8
 #| code-fold: true
-enter(adopt, "ADOPT", color="#A86C34", line=(12, 2, 3, 2))
+enter(adopt, "ADOPT", color="#A86C34", line=(12, 2, 3, 2), year=2024, parent="adam")

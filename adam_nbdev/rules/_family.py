@@ -51,6 +51,7 @@ enter(
     "Lion",
     color="#9C7A00",
     line=(6, 1.3, 6, 1.3, 1, 1.3),
+    year=2023, parent="adamw",
     words={
         "direction": (
             "t",
@@ -111,6 +112,7 @@ enter(
     "NAdam",
     color="#0E86B4",
     line=(5, 1.2, 1, 1.2, 1, 1.2),
+    year=2016, parent="adam",
     torch=Torch(
         "NAdam",
         {"m": "exp_avg", "v": "exp_avg_sq", "mu_product": "mu_product"},

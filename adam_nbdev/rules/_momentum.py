@@ -35,6 +35,7 @@ def gradient_descent(param, grad, step, lr=0.01):
 #| code-fold: true
 enter(
     gradient_descent, "gradient descent", color="#836D71", line=(1, 1.3),
+    year=1847,
     torch=Torch("SGD", when={"momentum": False}),
 )
 
@@ -74,6 +75,7 @@ enter(
     "momentum",
     color="#3A96EA",
     line=(4, 1.5),
+    year=1964, parent="gradient_descent",
     torch=Torch(
         "SGD",
         {"buffer": "momentum_buffer"},
@@ -116,6 +118,7 @@ enter(
     "Nesterov",
     color="#2567AE",
     line=(4, 1.3, 1, 1.3),
+    year=1983, parent="momentum",
     torch=Torch(
         "SGD",
         {"buffer": "momentum_buffer"},

@@ -46,4 +46,7 @@ def laprop(param, grad, m, v, step, lr=4e-4, beta1=0.9, beta2=0.999, eps=1e-15):
 
 # %% ../../nbs/adam/parents.ipynb #47e1bd91
 #| code-fold: true
-enter(laprop, "LaProp", color="#8E7CC3", line=(10, 1.5, 2, 1.5, 2, 1.5))
+enter(
+    laprop, "LaProp", color="#8E7CC3", line=(10, 1.5, 2, 1.5, 2, 1.5),
+    year=2020, parent="adam",
+)

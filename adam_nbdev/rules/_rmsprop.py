@@ -68,6 +68,7 @@ def rprop(
 #| code-summary: Its entry in the catalogue
 enter(
     rprop, "Rprop", color="#AB45E0", line=(2, 1.3),
+    year=1993, parent="gradient_descent",
     torch=Torch(
         "Rprop",
         {"previous": "prev", "size": "step_size"},
@@ -121,6 +122,7 @@ def rmsprop(param, grad, v, step, lr=0.01, decay=0.99, eps=1e-8):
 #| code-summary: Its entry in the catalogue
 enter(
     rmsprop, "RMSprop", color="#CE8300", line=(3, 1.2, 1, 1.2, 1, 1.2),
+    year=2012, parent="adagrad",
     torch=Torch(
         "RMSprop", {"v": "square_avg"}, {"decay": "alpha"},
         when={"centered": False, "momentum": False},
@@ -160,7 +162,10 @@ def rmsprop_corrected(param, grad, v, step, lr=0.01, decay=0.99, eps=1e-8):
 # %% ../../nbs/background/rmsprop.ipynb #7d74dd4e
 #| code-fold: true
 #| code-summary: Its entry in the catalogue
-enter(rmsprop_corrected, "RMSprop, corrected", like=rmsprop, line=(8, 1.5))
+enter(
+    rmsprop_corrected, "RMSprop, corrected", like=rmsprop, line=(8, 1.5),
+    year=2014, parent="rmsprop",
+)
 
 # %% ../../nbs/background/rmsprop.ipynb #91736466
 def rmsprop_momentum(
@@ -209,6 +214,7 @@ enter(
     "RMSprop with momentum",
     color="#C874AC",
     line=(8, 1.3, 3, 1.3),
+    year=2013, parent="rmsprop",
     torch=Torch(
         "RMSprop",
         {"v": "square_avg", "buffer": "momentum_buffer"},
@@ -257,6 +263,7 @@ def rmsprop_centred(param, grad, v, m, step, lr=0.01, decay=0.99, eps=1e-8):
 #| code-summary: Its entry in the catalogue
 enter(
     rmsprop_centred, "RMSprop, centred", color="#6B8435", line=(8, 1.3, 1, 1.3),
+    year=2013, parent="rmsprop",
     torch=Torch(
         "RMSprop", {"v": "square_avg", "m": "grad_avg"}, {"decay": "alpha"},
         when={"centered": True, "momentum": False},
@@ -316,6 +323,7 @@ enter(
     "RMSprop, centred, momentum",
     like=rmsprop_centred,
     line=(3, 1.3),
+    year=2013, parent="rmsprop_centred",
     torch=Torch(
         "RMSprop",
         {"v": "square_avg", "m": "grad_avg", "buffer": "momentum_buffer"},

@@ -51,6 +51,7 @@ enter(
     "AdamW",
     color="#D6336C",
     line=(9, 1.4),
+    year=2017, parent="adam",
     torch=Torch(
         "AdamW",
         {"m": "exp_avg", "v": "exp_avg_sq"},
