@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..extras import require
-from .figures import STYLE
 from ..language.catalogue import ENTRIES
 from ..readers.diff import changes
 
@@ -33,8 +32,9 @@ class Branch(NamedTuple):
 
 def branch_of(entry):
     """The branch of a rule in the catalogue that has a year."""
-    source = Path(inspect.getsourcefile(entry.rule)).read_text(encoding="utf-8")
-    page = re.search(r"^# %% (?:\.\./)*nbs/(\S+)", source, flags=re.MULTILINE)
+    source = Path(inspect.getsourcefile(entry.rule))  # none of a rule in a notebook
+    text = source.read_text(encoding="utf-8") if source.exists() else ""
+    page = re.search(r"^# %% (?:\.\./)*nbs/(\S+)", text, flags=re.MULTILINE)
     parent = ENTRIES.get(entry.parent)
     lines = changes(parent.rule, entry.rule) if parent else changes(_nothing, entry.rule)
     said = "  \n".join(f"`{line}`" for line in lines)
@@ -105,6 +105,7 @@ def _item(depth, branch, root, most):
     return "\n".join("  " * (depth + (i > 0)) + line for i, line in enumerate(lines))
 
 # %% ../../nbs/workshop/lab/tree.ipynb #7ee00015
+_GREY = "#808080"  # of lines that are no rule's
 #: Years and their places along the axis, between which it is even.
 _YEARS = (1847, 1964, 1983, 1993, 2011, 2027), (0.0, 1.2, 2.4, 3.6, 4.8, 12.8)
 
@@ -120,11 +121,12 @@ def plot_tree(branches):
         x, above = float(np.interp(branch.year, *_YEARS)), places.get(branch.parent)
         x = max(x, above[0] + 0.3) if above else x
         places[branch.name] = x, row
-        look = {"color": branch.color or STYLE["text.color"], "solid_capstyle": "round"}
+        color = branch.color or _GREY
         if above:
-            ax.plot([above[0], above[0], x], [above[1], row, row], lw=1.3, zorder=1, **look)
-        face = look["color"] if branch.color else "none"
-        ax.scatter(x, row, s=26, zorder=2, color=face, edgecolors=look["color"])
+            ax.plot([above[0]] * 2, [above[1], row], color=_GREY, lw=1, zorder=0)
+            ax.plot([above[0], x], [row, row], color=color, lw=1.4, zorder=1)
+        face = color if branch.color else "none"
+        ax.scatter(x, row, s=26, zorder=2, color=face, edgecolors=color)
         ax.text(x + 0.28, row, branch.label, va="center", fontsize=9)
     _years(ax, len(order))
     return figure

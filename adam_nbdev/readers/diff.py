@@ -84,11 +84,20 @@ def changes(before, after):
     Returns
     -------
     tuple of str
-        The assignments that only `after` has; what it returns, if there are none.
+        The assignments that only `after` has, one name each; what it returns, if there are none.
     """
-    bodies = [ast.parse(code(rule)).body[0].body for rule in (before, after)]
-    old, new = ([ast.unparse(statement) for statement in body] for body in bodies)
-    return tuple(line for line in new[:-1] if line not in old) or (new[-1],)
+    old, new = ([*_assignments(rule)] for rule in (before, after))
+    found = tuple(line for line in new if line not in old)
+    return found or (ast.unparse(ast.parse(code(after)).body[0].body[-1]),)
+
+
+def _assignments(rule):
+    """The assignments of a rule as text; of several at once, each."""
+    for statement in ast.parse(code(rule)).body[0].body[:-1]:
+        target, value = statement.targets[0], statement.value
+        several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+        pairs = zip(target.elts, value.elts, strict=True) if several else [(target, value)]
+        yield from (f"{ast.unparse(name)} = {ast.unparse(x)}" for name, x in pairs)
 
 
 def formula_diff(before, after):
