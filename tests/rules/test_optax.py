@@ -9,7 +9,7 @@ from harness.cases import beginning, distance, gradients, run
 from adam_nbdev.language.rule import parse
 from adam_nbdev.rules import RULES
 
-#: For each rule the optimizer of optax with some hyperparameters, and each slot's name in its state.
+#: For each rule the optimizer of optax, its names of the slots, and hyperparameters.
 PEERS = {
     "lion": (
         lambda lr, beta1, beta2, weight_decay: optax.lion(lr, beta1, beta2, None, weight_decay),
