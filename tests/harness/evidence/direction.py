@@ -67,6 +67,7 @@ CAUTIOUS = Evidence(
         ("eps inside the root", "(sqrt(v_hat) + eps)", "sqrt(v_hat + eps)"),
         ("betas swapped", "ema(m, grad, beta1), ema(v, square, beta2)", "ema(m, grad, beta2), ema(v, square, beta1)"),
     ],
+    distinct=(500, "it stands still in half of the steps, where the mask is 0"),
     scale_free=True,
 )  # fmt: skip
 
