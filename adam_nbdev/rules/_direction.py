@@ -135,12 +135,13 @@ def adan(
 enter(
     adan,
     "Adan",
-    color="#5A7D9A",
+    color="#4C7FA8",
     line=(7, 1.3, 2, 1.3),
     words={
         "change": ("t", "the gradient less that of the last step", r"\delta@"),
         "grad_ahead": ("t", "the gradient if it goes on changing", r"\bar{g}@"),
         "d": ("t", "moving average of the changes of the gradient"),
+        "d_hat": ("t", "the same, corrected"),
         "beta3": ("", "decay rate of a third average"),
     },
 )
@@ -193,7 +194,7 @@ def ademamix(
 enter(
     ademamix,
     "AdEMAMix",
-    color="#7A5195",
+    color="#9B59B6",
     line=(11, 1.3, 1, 1.3),
     words={
         "slow": ("t", "slow average of the gradient", r"m^{\mathrm{slow}}@"),
