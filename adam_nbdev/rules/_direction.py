@@ -149,7 +149,8 @@ enter(
 # %% ../../nbs/family/direction.ipynb #di000041
 def ademamix(
     param, grad, m, slow, v, step,
-    lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, mix=5.0, eps=1e-8, weight_decay=0.0,
+    lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, mix=5.0, eps=1e-8,
+    weight_decay=0.0,
 ):
     """AdEMAMix: Pagliardini, Ablin & Grangier (2024).
 
@@ -195,7 +196,7 @@ enter(
     ademamix,
     "AdEMAMix",
     color="#9B59B6",
-    line=(11, 1.3, 1, 1.3),
+    line=(14, 2),
     words={
         "slow": ("t", "slow average of the gradient", r"m^{\mathrm{slow}}@"),
         "beta3": ("", "decay rate of a third average"),
