@@ -72,7 +72,7 @@ def _mathml(latex):
 
 def _lines(rule):
     """For each named value its statement, its formula and its expression for numbers."""
-    found, rows = program(rule).assignments, equations(rule)
+    found, rows = program(rule).assignments, equations(rule)  # then slots that got no name
     return [
         {
             "statement": a.statement,
@@ -80,11 +80,11 @@ def _lines(rule):
             "formula": _mathml(f"{left} = {right}"),
             "numbers": write(a.value, _NUMBERS),
         }
-        for a, (_, left, right) in zip(found, rows, strict=True)
+        for a, (_, left, right) in zip(found, rows, strict=False)
     ]
 
 # %% ../../nbs/workshop/lab/live.ipynb #2f78a746
-_DECAYS = ("beta1", "beta2", "decay", "momentum")
+_DECAYS = ("beta1", "beta2", "beta3", "decay", "momentum")
 #: Squares are drawn by their roots, which have the unit of the gradient.
 _ROOTS = ("v", "v_max", "accumulator")
 

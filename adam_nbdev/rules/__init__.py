@@ -10,6 +10,7 @@ from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
 from ._family import lion, nadam
+from ._direction import signum, cautious_adam, adan, ademamix
 
 #: Every rule of the book by its name.
 RULES = {
@@ -35,6 +36,10 @@ RULES = {
         adamw,
         lion,
         nadam,
+        signum,
+        cautious_adam,
+        adan,
+        ademamix,
     )
 }
 __all__ = ["RULES", *RULES]

@@ -32,6 +32,9 @@ class Evidence:
     #: What the slots are where every gradient is 0 and lr is 0.5: ({slot: value}, reason). By
     #: default a slot per element stays where it starts.
     rest: tuple = ({}, "")
+    #: What is left of a parameter that decays, in a step without gradient:
+    #: (function of param, lr and weight_decay, reason).
+    decayed: tuple = (lambda param, lr, weight_decay: param - lr * weight_decay * param, "")
     #: What 1,000 random gradients are turned into for a long run: (function, reason).
     gradients: tuple = (lambda grads: grads, "")
     #: More than so many parameters of the long run are distinct: (number, reason).

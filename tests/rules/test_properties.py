@@ -72,11 +72,12 @@ def test_a_permutation_of_the_coordinates_commutes_with_the_rule(rule, grads, se
     decay=st.floats(0, 1),
 )
 def test_zero_gradients_from_zero_state_move_nothing_but_by_decay(rule, param, steps, decay):
-    """What decays loses the fraction `lr * weight_decay` a step, exactly; no state moves."""
+    """What decays does so exactly as its evidence says; no state moves."""
     given_ = {"lr": 0.5, "weight_decay": decay} if decays(rule) else {"lr": 0.5}
     moved, state = run(rule, np.zeros((steps, 4)), param, **given_)
+    decayed, _ = EVIDENCE[rule.__name__].decayed
     for _ in range(steps if decays(rule) else 0):
-        param = param - 0.5 * decay * param
+        param = decayed(param, 0.5, decay)
     assert np.array_equal(moved, param)
     at_rest, _ = EVIDENCE[rule.__name__].rest
     for name, slot in parse(rule).slots.items():
@@ -94,7 +95,8 @@ def test_a_rule_decays_as_its_hyperparameters_say():
     for rule in RULES.values():
         given_ = {"weight_decay": 0.5} if decays(rule) else {}
         param, _ = run(rule, np.zeros((1, 1)), np.ones(1), lr=0.5, **given_)
-        assert param[0] == (0.75 if decays(rule) else 1)
+        decayed, _ = EVIDENCE[rule.__name__].decayed
+        assert param[0] == (decayed(1.0, 0.5, 0.5) if decays(rule) else 1)
 
 
 @given(rule=rules, grads=gradients, seed=st.integers(0, 99))
