@@ -9,6 +9,8 @@ from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
+from ._denominator import adamax, adabelief, yogi
+from ._beginning import adadelta, radam
 from ._family import lion, nadam
 
 #: Every rule of the book by its name.
@@ -33,6 +35,11 @@ RULES = {
         amsgrad_torch,
         adopt,
         adamw,
+        adamax,
+        adabelief,
+        yogi,
+        adadelta,
+        radam,
         lion,
         nadam,
     )
