@@ -10,7 +10,7 @@ from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
 from ._denominator import adamax, adabelief, yogi
-from ._beginning import adadelta, radam
+from ._beginning import radam, adadelta
 from ._family import lion, nadam
 
 #: Every rule of the book by its name.
@@ -38,8 +38,8 @@ RULES = {
         adamax,
         adabelief,
         yogi,
-        adadelta,
         radam,
+        adadelta,
         lion,
         nadam,
     )

@@ -93,15 +93,21 @@ def adabelief(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-1
         `rectify=False` the authors' package.
     """
     m = ema(m, grad, beta1)
-    square = (grad - m) * (grad - m)
-    v = ema(v, square, beta2) + eps
+    surprise = grad - m
+    v = ema(v, surprise * surprise, beta2) + eps
     m_hat, v_hat = unbias(m, beta1, step), unbias(v, beta2, step)
     update = lr * m_hat / (sqrt(v_hat) + eps)
     return param - update, m, v
 
 # %% ../../nbs/family/denominator.ipynb #de100021
 #| code-fold: true
-enter(adabelief, "AdaBelief", like=rmsprop_centred, line=(7, 1.2, 2, 1.2))
+enter(
+    adabelief,
+    "AdaBelief",
+    like=rmsprop_centred,
+    line=(7, 1.2, 2, 1.2),
+    words={"surprise": ("t", "how far the gradient is from its average", "e@")},
+)
 
 # %% ../../nbs/family/denominator.ipynb #de100030
 def yogi(
@@ -153,7 +159,7 @@ enter(
         "signed": (
             "t",
             "the square, positive where $v$ is larger than it",
-            r"\tilde{s}@",
+            "h@",
         )
     },
 )
