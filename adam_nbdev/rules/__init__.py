@@ -9,6 +9,8 @@ from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
+from ._denominator import adamax, adabelief, yogi
+from ._beginning import radam, adadelta
 from ._family import lion, nadam
 from ._direction import signum, cautious_adam, adan, ademamix
 
@@ -34,6 +36,11 @@ RULES = {
         amsgrad_torch,
         adopt,
         adamw,
+        adamax,
+        adabelief,
+        yogi,
+        radam,
+        adadelta,
         lion,
         nadam,
         signum,

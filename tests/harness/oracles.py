@@ -29,8 +29,8 @@ class Evidence:
     rule: FunctionType
     oracles: list  # of (oracle, list of hyperparameters)
     faults: list  # of (fault, what the source says, what it says when it is broken that way)
-    #: What the slots are where every gradient is 0 and lr is 0.5: ({slot: value}, reason). By
-    #: default a slot per element stays where it starts.
+    #: What the slots are where every gradient is 0 and lr is 0.5: ({slot: value}, reason); a value
+    #: may be a function of the steps. By default a slot per element stays where it starts.
     rest: tuple = ({}, "")
     #: What is left of a parameter that decays, in a step without gradient:
     #: (function of param, lr and weight_decay, reason).

@@ -35,10 +35,23 @@ OPTIONS = {
         {"amsgrad": True},
     ],
     "AdamW": [{"lr": 0.1, "weight_decay": 0.5}, {"amsgrad": True, "maximize": True}],
+    "Adadelta": [
+        {"lr": 0.5, "rho": 0.6, "eps": 1e-3, "weight_decay": 0.5},
+        {"rho": 0.95, "maximize": True},
+    ],
     "Adagrad": [{"lr_decay": 0.1, "initial_accumulator_value": 0.5, "weight_decay": 0.1}],
+    "Adamax": [
+        {"lr": 0.1, "weight_decay": 0.5},
+        {"betas": (0.8, 0.9), "eps": 1e-3, "maximize": True},
+    ],
     "NAdam": [
         {"lr": 0.1, "weight_decay": 0.5, "momentum_decay": 0.1},
         {"betas": (0.8, 0.9), "eps": 1e-3},
+        {"lr": 0.1, "weight_decay": 0.5, "decoupled_weight_decay": True},
+    ],
+    "RAdam": [
+        {"lr": 0.1, "weight_decay": 0.5, "betas": (0.8, 0.9), "eps": 1e-3},
+        {"betas": (0.9, 0.5), "maximize": True},
         {"lr": 0.1, "weight_decay": 0.5, "decoupled_weight_decay": True},
     ],
     "RMSprop": [
