@@ -8,7 +8,7 @@ from ._adam import adam
 from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
-from ._weight_decay import adamw
+from ._weight_decay import adamw, adamc
 from ._family import lion, nadam
 
 #: Every rule of the book by its name.
@@ -33,6 +33,7 @@ RULES = {
         amsgrad_torch,
         adopt,
         adamw,
+        adamc,
         lion,
         nadam,
     )
