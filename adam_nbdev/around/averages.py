@@ -18,7 +18,7 @@ def newest(step, beta=1.0):
 
     Parameters
     ----------
-    step : int
+    step : int or torch.Tensor
         How many iterates the average holds with this one; at least 1.
     beta : float
         The factor by which an iterate loses weight at each step, in [0, 1]; at 1 all weigh
@@ -36,8 +36,9 @@ def newest(step, beta=1.0):
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta!r}; it is a decay rate in [0, 1], and 1 is the plain mean")
-    if not step >= 1:
-        raise ValueError(f"step is {step!r}; the first iterate has the number 1")
+    step = int(step)  # torch would take the power of a tensor of int in float32
+    if step < 1:
+        raise ValueError(f"step is {step}; the first iterate has the number 1")
     return 1 / step if beta == 1 else (1 - beta) / (1 - beta**step)
 
 

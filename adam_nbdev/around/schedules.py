@@ -10,7 +10,7 @@ import math
 from functools import partial
 
 # %% ../../nbs/family/schedules.ipynb #5c4ed008
-def course(step, lr, warmup, total=None, fall=0):
+def course(step, lr, warmup, total=None, fall=1):
     """How far the warm-up has come, and how much of what follows it is left.
 
     Parameters
@@ -24,7 +24,7 @@ def course(step, lr, warmup, total=None, fall=0):
     total : int, optional
         The number of steps of the run, at least 1.
     fall : int
-        The number of steps at the end that must be left over, at least 0.
+        The number of steps after the warm-up that the run must have, at least 1.
 
     Returns
     -------
@@ -38,15 +38,15 @@ def course(step, lr, warmup, total=None, fall=0):
         If a number is NaN, infinite or too small, or warm-up and fall do not fit into the run.
     """
     for name, number, least in (
-        ("step", step, 1), ("lr", lr, 0), ("warmup", warmup, 0), ("fall", fall, 0),
+        ("step", step, 1), ("lr", lr, 0), ("warmup", warmup, 0), ("fall", fall, 1),
         ("total", 1 if total is None else total, 1),
     ):
         if not (math.isfinite(number) and number >= least):
             raise ValueError(f"{name} is {number!r}; it is finite and at least {least}")
     if total is None:
         return min(1.0, step / (warmup + 1)), 1.0
-    if warmup + max(fall, 1) > total:
-        problem = f"{warmup} steps of warm-up and {max(fall, 1)} after it do not fit"
+    if warmup + fall > total:
+        problem = f"{warmup} steps of warm-up and {fall} after it do not fit"
         raise ValueError(f"{problem} into a run of {total}; make them fewer, or the run longer")
     left = (total + 1 - step) / (total - warmup)
     return min(1.0, step / (warmup + 1)), min(1.0, max(0.0, left))
@@ -190,7 +190,7 @@ def warmup_stable_decay(step, total, fall, lr=1.0, warmup=0):
         If a number is NaN, infinite or too small, or warm-up and fall do not fit into the run.
     """
     rise, _ = course(step, lr, warmup, total, fall)
-    return lr * min(rise, max(0.0, (total + 1 - step) / max(fall, 1)))
+    return lr * min(rise, max(0.0, (total + 1 - step) / fall))
 
 # %% ../../nbs/family/schedules.ipynb #5c4ed023
 def from_zero(schedule):

@@ -106,7 +106,7 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     const steps = this.spec.noise.length, began = performance.now();
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.draw();
     const frame = now => {
-      this.until = Math.min(steps, Math.round(((now - began) / 4000) * steps));
+      this.until = this.clamp(Math.round(((now - began) / 4000) * steps), 0, steps); // a frame may be older than the click
       this.draw();
       if (this.until < steps) requestAnimationFrame(frame);
     };
