@@ -35,7 +35,8 @@ def newest(step, beta=1.0):
         If `beta` is NaN or outside [0, 1], or `step` less than 1.
     """
     if not 0 <= beta <= 1:
-        raise ValueError(f"beta is {beta!r}; it is a decay rate in [0, 1], and 1 is the plain mean")
+        said = "it is a decay rate in [0, 1], and 1 is the plain mean"
+        raise ValueError(f"beta is {beta!r}; {said}")
     step = int(step)  # torch would take the power of a tensor of int in float32
     if step < 1:
         raise ValueError(f"step is {step}; the first iterate has the number 1")
@@ -76,7 +77,8 @@ def _averaged(params, beta):
 
 # %% ../../nbs/family/around.ipynb #a40d0023
 def lookahead(
-    rule, grads, param=0.0, state=None, step=1, number=Float, every=5, share=0.5, **options
+    rule, grads, param=0.0, state=None, step=1, number=Float,
+    every=5, share=0.5, **options,
 ):
     """The steps of a rule with Lookahead around it: Zhang et al. (2019), Algorithm 1.
 
@@ -108,10 +110,13 @@ def lookahead(
     if isinstance(every, bool) or every != every // 1 or every < 1:
         raise ValueError(f"every is {every!r}; it is a positive number of steps")
     if not 0 < share <= 1:
-        raise ValueError(f"share is {share!r}; it is in (0, 1], and at 1 nothing is set back")
+        said = "it is in (0, 1], and at 1 nothing is set back"
+        raise ValueError(f"share is {share!r}; {said}")
     run(rule, (), param, state, step, number, **options)
     grads = grads if callable(grads) else iter(grads)
-    return _set_back(rule, grads, number(param), state, step, number, every, share, options)
+    return _set_back(
+        rule, grads, number(param), state, step, number, every, share, options
+    )
 
 
 def _set_back(rule, grads, slow, state, step, number, every, share, options):
@@ -121,5 +126,6 @@ def _set_back(rule, grads, slow, state, step, number, every, share, options):
         for count, fast in enumerate(islice(fasts, every), start=1):
             if count == every:
                 slow = ema(slow, fast.param, 1 - number(share))
-                state, step, fast = fast.state, fast.step + 1, fast._replace(param=slow)
+                fast = fast._replace(param=slow)
+                state, step = fast.state, fast.step + 1
             yield fast

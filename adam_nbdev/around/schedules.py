@@ -38,16 +38,21 @@ def course(step, lr, warmup, total=None, fall=1):
         If a number is NaN, infinite or too small, or warm-up and fall do not fit into the run.
     """
     for name, number, least in (
-        ("step", step, 1), ("lr", lr, 0), ("warmup", warmup, 0), ("fall", fall, 1),
+        ("step", step, 1),
+        ("lr", lr, 0),
+        ("warmup", warmup, 0),
+        ("fall", fall, 1),
         ("total", 1 if total is None else total, 1),
     ):
         if not (math.isfinite(number) and number >= least):
-            raise ValueError(f"{name} is {number!r}; it is finite and at least {least}")
+            said = f"it is finite and at least {least}"
+            raise ValueError(f"{name} is {number!r}; {said}")
     if total is None:
         return min(1.0, step / (warmup + 1)), 1.0
     if warmup + fall > total:
         problem = f"{warmup} steps of warm-up and {fall} after it do not fit"
-        raise ValueError(f"{problem} into a run of {total}; make them fewer, or the run longer")
+        mend = "make them fewer, or the run longer"
+        raise ValueError(f"{problem} into a run of {total}; {mend}")
     left = (total + 1 - step) / (total - warmup)
     return min(1.0, step / (warmup + 1)), min(1.0, max(0.0, left))
 

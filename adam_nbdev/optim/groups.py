@@ -46,11 +46,11 @@ def _uses(model):
 def _reason(module, name, param, decay_embeddings):
     """Why a parameter does not decay in one of its uses, or nothing."""
     if isinstance(module, NORMS):
-        return f"in a {type(module).__name__}"
+        return f"in {type(module).__name__}"
     if "bias" in name.split("_"):
         return "a bias"
     if isinstance(module, EMBEDDINGS) and not decay_embeddings:
-        return f"in an {type(module).__name__}"
+        return f"in {type(module).__name__}"
     return "" if param.ndim > 1 else "a vector" if param.ndim else "a number"
 
 

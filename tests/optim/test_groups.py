@@ -117,12 +117,12 @@ def test_every_normalisation_of_torch_is_known():
         affine = {"affine": True} if "Instance" in kind.__name__ else {}
         rows = explain_decay(kind(*shape, **affine))
         assert rows and not any(row.decays for row in rows)
-        assert {row.why for row in rows} == {f"in a {kind.__name__}"}
+        assert {row.why for row in rows} == {f"in {kind.__name__}"}
 
     class Mine(nn.LayerNorm):
         pass
 
-    assert {row.why for row in explain_decay(Mine((2, 2)))} == {"in a Mine"}
+    assert {row.why for row in explain_decay(Mine((2, 2)))} == {"in Mine"}
 
 
 def test_the_names_of_parameters_are_enough_for_most():
