@@ -5,6 +5,7 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     for (const place of this.spec.landscapes)
       place.at = place.code ? new Function("x", "y", `return [${place.code}];`) : this.surface(place);
     this.racing = new Set(this.spec.racing);
+    this.schedule = this.spec.schedules[0];
     this.go(this.spec.landscapes[0].label);
   }
 
@@ -15,14 +16,17 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     this.start = [...this.place.start];
   }
 
-  shown() { return { on: this.place.label, from: this.start, rules: [...this.racing] }; }
+  shown() { return { on: this.place.label, from: this.start, rules: [...this.racing], schedule: this.schedule?.label }; }
 
-  restore({ on, from, rules, ...chosen }) {
+  restore({ on, from, rules, schedule, ...chosen }) {
     this.go(on);
+    this.follow(schedule);
     if (Array.isArray(from) && from.length === 2 && from.every(Number.isFinite)) this.start = from;
     if (Array.isArray(rules)) this.racing = new Set(rules.filter(name => this.spec.rules.some(r => r.name === name)));
     this.choose(chosen);
   }
+
+  follow(label) { this.schedule = this.spec.schedules.find(schedule => schedule.label === label) ?? this.schedule; }
 
   /* A landscape known at the knots of a grid, with its derivatives [by y][by x]: cubic between the
      knots, straight beyond. */
@@ -55,6 +59,7 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     const points = [[...point, at(...point)[0]]];
     this.spec.noise.forEach((normal, i) => {
       const grads = at(...point).slice(1);
+      if (this.schedule) given.lr = shared.lr * this.schedule.factors[i];
       const after = point.map((x, k) => rule.step(x, grads[k] + noise * normal[k], ...states[k], i + 1, given));
       [point, states] = [after.map(a => a[0]), after.map(a => a.slice(1))];
       points.push([...point, at(...point)[0]]);
@@ -68,6 +73,12 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     for (const place of this.spec.landscapes) make("option", select, {}, place.label);
     select.value = this.place.label;
     select.onchange = () => { this.go(select.value); this.draw(); };
+    if (this.schedule) {
+      const choice = make("select", make("label", top, {}, "Schedule "));
+      for (const schedule of this.spec.schedules) make("option", choice, {}, schedule.label);
+      choice.value = this.schedule.label;
+      choice.onchange = () => { this.follow(choice.value); this.draw(); };
+    }
     const chips = make("div", top, { class: "live-chips", role: "group", "aria-label": "Rules" });
     this.chips = this.spec.rules.map(rule => {
       const chip = make("button", chips, { type: "button" });
@@ -95,7 +106,7 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     const steps = this.spec.noise.length, began = performance.now();
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.draw();
     const frame = now => {
-      this.until = Math.min(steps, Math.round(((now - began) / 4000) * steps));
+      this.until = this.clamp(Math.round(((now - began) / 4000) * steps), 0, steps); // a frame may be older than the click
       this.draw();
       if (this.until < steps) requestAnimationFrame(frame);
     };
@@ -153,7 +164,7 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
   }
 
   curves(rules, until) {
-    const width = this.loss.clientWidth || 240, height = 190, left = 40, steps = this.spec.noise.length;
+    const width = this.loss.clientWidth || 240, height = 190, left = 40, steps = this.spec.noise.length, factors = this.schedule?.factors;
     const x = t => left + (t * (width - left - 8)) / steps, low = -8, high = 4, y = v => 22 + ((high - v) * (height - 40)) / (high - low);
     const level = ([, , value]) => this.clamp(Math.log10(Math.max(value - this.place.lowest, 1e-300)), low, high);
     const ticks = [4, 0, -4, -8].map(v => `<text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${v ? `10<tspan dy="-4" font-size="8">${`${v}`.replace("-", "−")}</tspan>` : 1}</text>`).join("");
@@ -163,6 +174,8 @@ if (!customElements.get("adam-playground")) customElements.define("adam-playgrou
     });
     this.loss.innerHTML = `<svg viewBox="0 0 ${width} ${height}" width="${width}" height="${height}"><text x="${left}" y="11">height above the minimum</text>${ticks}`
       + `<line class="zero" x1="${left}" x2="${width}" y1="${height - 18}" y2="${height - 18}"/>` + lines.join("")
-      + `<text x="${x(0)}" y="${height - 4}">step 0</text><text x="${width - 8}" y="${height - 4}" text-anchor="end">${steps}</text></svg>`;
+      + `<text x="${x(0)}" y="${height - 4}">step 0</text><text x="${width - 8}" y="${height - 4}" text-anchor="end">${steps}</text></svg>`
+      + (factors ? `<svg viewBox="0 0 ${width} 64" width="${width}" height="64"><text x="${left}" y="11">learning rate</text>`
+        + `<line class="zero" x1="${left}" x2="${width}" y1="60" y2="60"/><path style="stroke:currentColor" d="${factors.map((f, t) => `${t ? "L" : "M"}${x(t + 1).toFixed(1)},${(60 - 40 * f).toFixed(1)}`).join("")}"/></svg>` : "");
   }
 });

@@ -157,7 +157,9 @@ def _still(landscape, place, rules, racing):
         return picture(drawn)
 
 
-def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED, landscapes=LANDSCAPES):
+def playground(
+    racing=("momentum", "rmsprop", "adam"), rules=OFFERED, landscapes=LANDSCAPES, schedules=None
+):
     """Rules race down a landscape, under the reader's hand.
 
     Parameters
@@ -169,6 +171,9 @@ def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED, landscapes
         coordinate, or names of the book's.
     landscapes : sequence of Landscape or Surface
         What there is to go down; the first is shown first.
+    schedules : dict of str to function, optional
+        By what it is called, `schedule(step)`: the factor on the learning rate. The reader may
+        choose one of them; the first is chosen first. They are computed here, in Python.
 
     Returns
     -------
@@ -201,6 +206,10 @@ def playground(racing=("momentum", "rmsprop", "adam"), rules=OFFERED, landscapes
             {**noise, "low": 0, "high": 5},
         ],
         "noise": np.random.default_rng(0).normal(size=(STEPS, 2)).round(4).tolist(),
+        "schedules": [
+            {"label": label, "factors": [float(schedule(step)) for step in range(1, STEPS + 1)]}
+            for label, schedule in (schedules or {}).items()
+        ],
     }
     labels = ", ".join(style(name)["label"] for name in racing)
     alt = f"Contour lines of the {landscapes[0].label} with the paths of {labels} from one start."

@@ -152,6 +152,8 @@ def plot_paths(objective, trajectories, step=1):
         ax.set(xlabel=r"$\theta_1$", ylabel=r"$\theta_2$", aspect="equal")
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         fig.legend(loc="outside upper left", ncols=2, handlelength=3.5)
+        rows = max(0, len(drawn) - 12) / 2
+        fig.set_figheight(fig.get_figheight() + 0.24 * rows)  # what the legend needs
     return fig
 
 

@@ -243,10 +243,10 @@ class Explanation(NamedTuple):
 
 
 class Explanations(list):
-    """A list of Explanation that prints as a table."""
+    """A list of Explanation, or of another named tuple, that prints as a table."""
 
     def __repr__(self):
-        rows = [Explanation._fields, *self]
+        rows = [(self[0] if self else Explanation)._fields, *self]
         rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
         width = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, width)).rstrip() for row in rows]

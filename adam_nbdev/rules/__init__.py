@@ -11,6 +11,7 @@ from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
 from ._weight_decay import adamw
 from ._denominator import adamax, adabelief, yogi
 from ._beginning import radam, adadelta
+from ._weight_decay import adamw, adamc
 from ._family import lion, nadam
 from ._direction import signum, cautious_adam, adan, ademamix
 
@@ -41,6 +42,7 @@ RULES = {
         yogi,
         radam,
         adadelta,
+        adamc,
         lion,
         nadam,
         signum,

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "readers": {"language"},
     "rules": {"language"},
     "kernels": {"language", "readers"},
+    "around": {"language"},
     "optim": {"language", "readers", "rules", "kernels"},
     "lab": {"language", "readers", "rules", "kernels"},
 }

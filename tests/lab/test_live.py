@@ -196,7 +196,7 @@ def paths(page):
     return page.evaluate("() => document.querySelector('adam-playground').paths")
 
 
-def down(told, landscape, rule, noise=0.0, times=1.0):
+def down(told, landscape, rule, noise=0.0, times=1.0, lr=None):
     """The path of a rule in Python: where it is after each step, and how high."""
     told_of = next(place for place in told["landscapes"] if place["label"] == landscape.label)
     given = {"lr": times * told_of["rates"][rule], "beta2": 0.99, "decay": 0.99}
@@ -207,6 +207,7 @@ def down(told, landscape, rule, noise=0.0, times=1.0):
         found.append([*param, landscape(*param)[0]])
         grad = np.array(landscape(*param)[1:], dtype=float) + noise * normal
         eps = {"eps": 1e-8} if "eps" in spec.defaults else {}
+        given |= {"lr": lr(step)} if lr else {}
         after = RULES[rule](param, grad, *state, step, **given, **eps)
         param, *state = after if isinstance(after, tuple) else (after,)
     return np.array([*found, [*param, landscape(*param)[0]]])
@@ -242,6 +243,34 @@ def test_the_start_follows_keyboard_and_finger_and_a_link_keeps_it(racing, brows
     other = browser.new_page()
     other.goto(racing.url)
     assert paths(other) == paths(racing)
+    other.close()
+
+
+def test_a_schedule_is_followed_in_the_page(browser, tmp_path):
+    """The paths of each schedule are Python's, and a link keeps the one that is chosen."""
+    schedules = {"level": lambda step: 1.0, "falling": lambda step: (201 - step) / 200}
+    live = playground(("adam", "lion"), landscapes=PLACES[:1], schedules=schedules)
+    (tmp_path / "ground.html").write_text(f"{HEAD}{live._repr_html_()}</main></html>", "utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "ground.html").as_uri())
+    rates = live.told["landscapes"][0]["rates"]
+    for label, schedule in schedules.items():
+        page.get_by_label("Schedule").select_option(label)
+        for name, path in paths(page).items():
+            expected = down(
+                live.told,
+                PLACES[0],
+                name,
+                lr=lambda step, name=name, schedule=schedule: rates[name] * schedule(step),
+            )
+            np.testing.assert_allclose(path[:40], expected[:40], rtol=1e-6)
+    page.get_by_role("button", name="Copy link").click()
+    other = browser.new_page()
+    other.goto(page.url)
+    assert other.get_by_label("Schedule").input_value() == "falling"
+    assert paths(other) == paths(page)
+    assert "learning rate" in page.locator(".playground-grid").inner_text()
+    page.close()
     other.close()
 
 

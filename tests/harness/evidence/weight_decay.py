@@ -1,7 +1,9 @@
-"""AdamW"""
+"""AdamW and AdamC"""
 
-from adam_nbdev.rules import adamw
-from harness.oracles import BETAS, EPS, Evidence, grid, in_torch
+import numpy as np
+
+from adam_nbdev.rules import adamc, adamw
+from harness.oracles import BETAS, EPS, Evidence, discounted, grid, in_torch, weighted
 
 RATES = [{"lr": lr, "weight_decay": decay} for lr, decay in ((0.1, 0.5), (0.03, 0.01), (0.03, 0.0))]
 WHOLE = """param = decoupled(param, lr, weight_decay)
@@ -37,4 +39,51 @@ ADAMW = Evidence(
         ("not decayed where the gradient is 0", "decoupled(param, lr, weight_decay)", "where(absolute(grad) > 0, decoupled(param, lr, weight_decay), param)"),
     ],
     scale_free=True,
+)  # fmt: skip
+
+
+def corrected(grads, param, lr, beta1, beta2, eps, weight_decay, lr_max):
+    """AdamC in closed form: decayed updates of Adam, each with all that it forgets afterwards."""
+    steps = np.arange(1, len(grads) + 1)[:, None]
+    m, v = weighted(grads, beta1), weighted(grads * grads, beta2)
+    updates = lr * (m / (1 - beta1**steps)) / (np.sqrt(v / (1 - beta2**steps)) + eps)
+    kept = 1 - weight_decay * lr**2 / lr_max
+    return np.stack([kept**steps * param - discounted(updates, kept), m, v], axis=1)
+
+
+LARGEST = [
+    {"lr": lr, "lr_max": most, "weight_decay": decay}
+    for lr, most, decay in ((0.1, 0.4, 0.5), (0.03, 0.03, 0.3), (0.2, 0.1, 0.0))
+]
+LINE = "decoupled(param, lr * lr / lr_max, weight_decay)"
+ADAMC = Evidence(
+    adamc,
+    oracles=[(corrected, grid(LARGEST, BETAS, EPS))],
+    faults=[
+        ("AdamW", "lr * lr / lr_max", "lr"),
+        ("decay of the ratio", "lr * lr / lr_max", "lr / lr_max"),
+        ("square not divided", "lr * lr / lr_max", "lr * lr"),
+        ("ratio squared", "lr * lr / lr_max", "lr * lr / (lr_max * lr_max)"),
+        ("the largest rate always", "lr * lr / lr_max", "lr_max"),
+        ("upside down", "lr * lr / lr_max", "lr_max * lr_max / lr"),
+        ("root of the ratio", "lr * lr / lr_max", "lr * sqrt(lr / lr_max)"),
+        ("L2", f"param = {LINE}", "grad = l2(param, grad, weight_decay * lr / lr_max)"),
+        ("no decay", LINE, "param"),
+        ("decay not passed on", "lr_max, weight_decay)", "lr_max, 0.01)"),
+        ("update at the corrected rate", "step, lr, beta1", "step, lr * lr / lr_max, beta1"),
+        ("update at the largest rate", "step, lr, beta1", "step, lr_max, beta1"),
+        ("betas swapped", "lr, beta1, beta2, eps)", "lr, beta2, beta1, eps)"),
+        ("eps not passed on", "beta1, beta2, eps)", "beta1, beta2)"),
+    ],
+    scale_free=True,
+    outside={
+        fault: ({"lr_max": 4e-3}, "where lr is the largest rate, AdamC is AdamW")
+        for fault in (
+            "AdamW",
+            "the largest rate always",
+            "upside down",
+            "root of the ratio",
+            "update at the largest rate",
+        )
+    },
 )  # fmt: skip
