@@ -1,8 +1,9 @@
 """Read the defaults of optimizers in torch, optax, Keras and MLX, and write book/defaults.json.
 
-They are read from the signatures of the installed libraries, not from memory. Torch's are those of
-the Python that runs this; the others are installed, in their newest versions, into an environment
-that is thrown away. So it needs a network: `make defaults`.
+They are read from the signatures of the installed libraries, not from memory. What no signature
+says is measured: the first step of each at a learning rate and a gradient of 1. Torch's are those
+of the Python that runs this; the others are installed, in their newest versions, into an
+environment that is thrown away. So it needs a network: `make defaults`.
 """
 
 import datetime
@@ -50,12 +51,44 @@ def defaults(function):
     return found
 
 
+def first_step(library, make):
+    """How far an optimizer moves a 0 at its first step, at a learning rate and a gradient of 1."""
+    if library == "torch":
+        import torch
+
+        param = torch.zeros(1, requires_grad=True)
+        param.grad = torch.ones(1)
+        make([param], lr=1.0).step()
+        param = param.detach()
+    elif library == "optax":
+        import jax.numpy as jnp
+
+        optimizer, start = make(learning_rate=1.0), jnp.zeros(1)
+        param, _ = optimizer.update(jnp.ones(1), optimizer.init(start), start)
+    elif library == "keras":
+        import keras
+
+        param = keras.Variable([0.0])
+        make(learning_rate=1.0).apply_gradients([(keras.ops.ones(1), param)])
+        param = keras.ops.convert_to_numpy(param)
+    else:
+        import mlx.core as mx
+
+        start = {"w": mx.zeros(1)}
+        param = make(learning_rate=1.0).apply_gradients({"w": mx.ones(1)}, start)["w"]
+    return float(f"{-float(param[0]):.4g}")
+
+
 def read(library):
-    """The version of a library that is installed here, and the defaults of its optimizers."""
+    """The version of a library that is installed here, and what is said of its optimizers."""
     place = __import__(PLACES[library], fromlist=["optimizers"])
-    names = {ours: theirs[library] for ours, theirs in NAMES.items() if theirs[library]}
-    found = {ours: defaults(getattr(place, name)) for ours, name in names.items()}
-    return {"version": version(library).partition("+")[0], "optimizers": found}
+    kinds = {ours: theirs[library] for ours, theirs in NAMES.items() if theirs[library]}
+    kinds = {ours: getattr(place, name) for ours, name in kinds.items()}
+    return {
+        "version": version(library).partition("+")[0],
+        "optimizers": {ours: defaults(kind) for ours, kind in kinds.items()},
+        "first step": {ours: first_step(library, kind) for ours, kind in kinds.items()},
+    }
 
 
 def peers():
