@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "kernels": {"language", "readers"},
     "optim": {"language", "readers", "rules", "kernels"},
     "lab": {"language", "readers", "rules", "kernels"},
+    "optax": {"language"},
+    "scipy": {"language", "readers"},
 }
 
 
