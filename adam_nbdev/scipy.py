@@ -63,16 +63,14 @@ def _limits(bounds, size):
     if bounds is None:
         return np.full(size, -np.inf), np.full(size, np.inf)
     if isinstance(bounds, optimize.Bounds):
-        low, high = bounds.lb, bounds.ub
+        pairs = zip(*np.broadcast_arrays(bounds.lb, bounds.ub, np.empty(size))[:2], strict=True)
     else:
-        low, high = zip(*bounds, strict=True) if len(bounds) else ((), ())
-        low = [-np.inf if x is None else x for x in low]
-        high = [np.inf if x is None else x for x in high]
-    low, high = np.asarray(low, float), np.asarray(high, float)
-    if {low.shape, high.shape} - {(), (1,), (size,)}:
-        problem = f"there are bounds of shape {low.shape} and {high.shape} for {size} variables"
+        pairs = [(-np.inf if a is None else a, np.inf if b is None else b) for a, b in bounds]
+    limits = np.array([*pairs], float)
+    if len(limits) != size:
+        problem = f"there are {len(limits)} bounds for {size} variables"
         raise ValueError(f"{problem}; give a pair for each")
-    low, high = (np.broadcast_to(x, size).copy() for x in (low, high))
+    low, high = limits.reshape(size, 2).T.copy()
     if not (low <= high).all():
         where = int(np.argmin(low <= high))
         problem = f"the bounds of variable {where} are {low[where]} and {high[where]}"
