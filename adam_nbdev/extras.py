@@ -13,10 +13,13 @@ from pathlib import Path
 # %% ../nbs/workshop/extras.ipynb #a73fa6b1
 #: The extra of `pip install "adam_nbdev[...]"` that brings each optional library.
 EXTRAS = {
+    "jax": "jax",
     "latex2mathml": "figures",
     "llvmlite": "kernels",
     "matplotlib": "figures",
     "numba": "kernels",
+    "optax": "jax",
+    "scipy": "scipy",
     "sympy": "symbolic",
     "torch": "torch",
     "tqdm": "experiments",

@@ -18,7 +18,7 @@ ELSEWHERE += "bibliography release desk".split()
 SHOW = """
 import sys
 from importlib.metadata import version
-names = "numpy mpmath torch numba matplotlib sympy tqdm".split()
+names = "numpy mpmath torch numba matplotlib sympy tqdm jax optax scipy".split()
 print("== Python", sys.version.split()[0], *(f"{name} {version(name)}" for name in names), sep=", ")
 """
 

@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "around": {"language"},
     "optim": {"language", "readers", "rules", "kernels"},
     "lab": {"language", "readers", "rules", "kernels"},
+    "optax": {"language"},
+    "scipy": {"language", "readers"},
 }
 
 

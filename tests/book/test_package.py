@@ -20,6 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), fl
 MADE_OF = {
     **{"kernels.numba_ops": "kernels", "kernels.triton_ops": "gpu"},
     **{"kernels.gpu": "torch", "kernels.lists": "torch", "optim": "torch"},
+    **{"optax": "jax", "scipy": "scipy"},
 }
 MODULES = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
