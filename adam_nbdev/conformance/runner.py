@@ -266,7 +266,7 @@ def _dialect(text):
 _HELP = {
     "targets": "module:name of a class of torch optimizers, of a function of optax, or of a "
     "function of gradients and params",
-    "program": "the targets are the words of one program that reads and writes lines of JSON",
+    "program": "a program that reads and writes lines of JSON, with its arguments; stands last",
     "dialect": "what it should be, as in eps=hat,decay=L2; by default Algorithm 1, with any decay",
     "seconds": "how long each may take",
 }
@@ -274,14 +274,17 @@ _HELP = {
 
 def _options(arguments):
     parser = argparse.ArgumentParser("adam-conformance", description="Say which Adam it is.")
-    parser.add_argument("targets", nargs="+", help=_HELP["targets"])
-    parser.add_argument("--program", action="store_true", help=_HELP["program"])
+    parser.add_argument("targets", nargs="*", help=_HELP["targets"])
     parser.add_argument("--dtype", choices=TOLERANCE, default="float64")
     parser.add_argument("--dialect", help=_HELP["dialect"])
     parser.add_argument("--seconds", type=float, default=60.0, help=_HELP["seconds"])
     parser.add_argument("--form", choices=("text", "json", "markdown"), default="text")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    parser.add_argument("--program", nargs=argparse.REMAINDER, help=_HELP["program"])
+    options = parser.parse_args(arguments)
+    if not (options.targets or options.program):
+        parser.error("name an implementation, or a program after --program")
+    return options
 
 
 def main(arguments=None):
@@ -297,10 +300,8 @@ def main(arguments=None):
         _, said, dialect, *rest = found = _here(options.targets[0], options)
         print(json.dumps([said, dialect and vars(dialect), *rest]))
         return found.status
-    if options.program:
-        reports = [_run(options.targets, options)]
-    else:
-        reports = [_asked(target, options) for target in options.targets]
+    reports = [_asked(target, options) for target in options.targets]
+    reports += [_run(options.program, options)] if options.program else []
     print(written(reports, options.form))
     return max(found.status for found in reports)
 
