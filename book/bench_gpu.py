@@ -2,8 +2,8 @@
 
 The result is put into book/bench_gpu.json, under the name of the card. Times are of steps on the
 card, between events of its stream, and of the host, until the call returns; all methods in turns,
-medians. Without a GPU, `--rehearse` runs it through Triton's interpreter, on tiny models, and
-writes nothing.
+medians. A step that is recorded as a CUDA graph is checked and measured besides. Without a GPU,
+`--rehearse` runs it through Triton's interpreter, on tiny models, and writes nothing.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from adam_nbdev import __version__, optim
 from adam_nbdev.kernels import gpu
 from adam_nbdev.optim import plan
 from adam_nbdev.optim.optimizer import Optimizer
-from adam_nbdev.optim.ways import GpuBucket
+from adam_nbdev.optim.ways import GpuBucket, GraphBucket
 from adam_nbdev.rules import RULES
 
 RESULT = Path(__file__).resolve().parent / "bench_gpu.json"
@@ -38,23 +38,44 @@ LARGEST = {"one tensor of 1 G": [(1_000_000_000,)]}
 TINY = {"one tensor": [(5000,)], "many": [(3,)] * 20}
 
 
+def recorded(step, device):
+    """A step as a CUDA graph, to be repeated; without a GPU the step itself."""
+    if device.type != "cuda":
+        return step
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
 def checks(device):
-    """The distance of every rule from fifty digits on the device, in both precisions."""
+    """The distance of every rule from fifty digits on the device, in both precisions and ways."""
     found = {}
     for dtype, bound in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
         for name, rule in RULES.items():
             grads = torch.from_numpy(gradients()).to(dtype)
-            param, path = torch.nn.Parameter(torch.zeros_like(grads[0]).to(device)), []
-            opt = Optimizer.from_rule(rule)([param])
-            for grad in grads:
-                param.grad = grad.to(device)
-                opt.step()
-                path.append(param.detach().cpu().clone())
-            assert {type(bucket) for bucket in opt._plan.buckets} == {GpuBucket}
-            apart = distance(torch.stack(path).numpy(), reference(rule, grads.numpy()))
-            assert apart < bound, f"{name} in {dtype} is {apart:.1e} from fifty digits"
-            found[f"{name}, {dtype}"] = float(apart)
+            right = reference(rule, grads.numpy())
+            for kind in (GpuBucket, GraphBucket):
+                apart = distance(path(rule, grads.to(device), kind), right)
+                told = f"{name}, {dtype}, {kind.__name__}"
+                assert apart < bound, f"{told} is {apart:.1e} from fifty digits"
+                found[told] = float(apart)
     return found
+
+
+def path(rule, grads, kind):
+    """The parameter after every step by that kind of bucket; recorded after the first, or not."""
+    param, found = torch.nn.Parameter(torch.zeros_like(grads[0])), []
+    opt = Optimizer.from_rule(rule)([param], capturable=kind is GraphBucket)
+    param.grad, step = torch.zeros_like(param), opt.step
+    for grad in grads:
+        param.grad.copy_(grad)
+        if kind is GraphBucket and len(found) == 1:
+            step = recorded(opt.step, param.device)
+        step()
+        found.append(param.detach().cpu().clone())
+    assert {type(bucket) for bucket in opt._plan.buckets} == {kind}
+    return torch.stack(found).numpy()
 
 
 def timed(method, device):
@@ -96,6 +117,7 @@ def steps(shapes, device, count):
         param.grad = torch.randn_like(param)
     size = sum(p.numel() for p in params)
     a, b = torch.zeros((2, min(size, 2**28)), device=device)
+    on_gpu = device.type == "cuda"
     methods = {
         "torch, foreach": torch.optim.Adam(params, foreach=True).step,
         "torch, fused": torch.optim.Adam(params, fused=True).step,
@@ -103,6 +125,7 @@ def steps(shapes, device, count):
         "ours, state in bfloat16": optim.Adam(params, state_dtype=torch.bfloat16).step,
         "ours, clip and step": optim.Adam(params, max_norm=1.0).step,
         "ours, without a kernel": optim.Adam(params, backend="tensors").step,
+        "ours, capturable": optim.Adam(params, capturable=True).step,
         "copy": lambda: a.copy_(b),
     }
     fused = torch.optim.Adam(params, fused=True)
@@ -112,6 +135,13 @@ def steps(shapes, device, count):
         fused.step()
 
     methods["torch, clip and fused"] = clip_and_step
+    graphs = {
+        "torch, fused, recorded": torch.optim.Adam(params, fused=True, capturable=on_gpu).step,
+        "ours, recorded": optim.Adam(params, capturable=True).step,
+    }
+    for name, step in graphs.items():
+        step()  # makes the state, which no graph can
+        methods[name] = recorded(step, device)
     found = turns(methods, count, device)
     moved = {"a step": 28 * size, "the copy": 8 * a.numel()}
     return {"tensors": len(shapes), "size": size, "bytes": moved, "ms": found}
@@ -142,6 +172,8 @@ def main(rehearse):
         print(
             f"{name:24} step {ms['ours']['step']:8.3f} ms, host {ms['ours']['host']:7.3f};"
             f" fused {ms['torch, fused']['step']:8.3f}, host {ms['torch, fused']['host']:7.3f};"
+            f" recorded {ms['ours, recorded']['step']:.3f},"
+            f" fused {ms['torch, fused, recorded']['step']:.3f};"
             f" {ours:.0f} GB/s of {copied:.0f}",
             flush=True,
         )

@@ -121,16 +121,21 @@ class GpuBatch:
         table = np.array([row.values or [0.0] for row in rows])
         factor = rows[0].prelude.get("factor")
         table = self._clipped(self._on_device("scalars", table), lowered, factor)
+        pointers, keys = self._on_device("pointers", self.pointers), self.keys.view(np.int32)
+        self.launch(kernel, pointers, table, self._on_device("keys", keys))
+
+    def launch(self, kernel, pointers, table, keys):
+        """Start a kernel with these tables, which lie on the device."""
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             kernel.elements[(self.blocks,)](
-                self._on_device("pointers", self.pointers),
+                pointers,
                 self.pointers.shape[1],
                 self.tensors,
                 self.firsts,
                 self.sizes,
                 self._on_device("rows", self.rows),
                 table,
-                self._on_device("keys", self.keys.view(np.int32)).view(torch.uint32),
+                keys.view(torch.uint32),
                 _aligned=not (self.pointers % 16).any(),
                 _block=BLOCK,
                 enable_fp_fusion=True,

@@ -215,6 +215,8 @@ def _lower(spec, formats, prelude, plain):
     if not plain and not all(fits(x, precision) or math.isinf(x) for x in constants):
         return _lower(spec, formats, prelude, True)
     read = set().union(*map(_names, [*(a.value for a in elements), *new.values()]))
+    needed = tuple(sorted(read - {*arrays, *(a.name for a in elements)}))
+    asked = [*(Node("name", (name,), True) for name in needed), *tensor_slots.values()]
     return Lowered(
         name=spec.name,
         precision=precision,
@@ -222,9 +224,9 @@ def _lower(spec, formats, prelude, plain):
         formats=formats,
         inputs=("step", *tensor_slots, *spec.defaults, *found.prelude.values()),
         prelude=found.prelude,
-        scalars=tuple(scalars),
+        scalars=tuple(_live(scalars, asked)),
         tensor_slots=tensor_slots,
-        needed=tuple(sorted(read - {*arrays, *(a.name for a in elements)})),
+        needed=needed,
         elements=tuple(elements),
         stores={n: value for n, value in new.items() if value != Node("name", (n,), False)},
         random=_random_bits(arrays, formats),

@@ -58,7 +58,7 @@ def _torch(name, *args):
         return torch.where(torch.isnan(args[0]), args[0], torch.sign(args[0]))
     if name == "maximum":
         x, y = args if isinstance(args[0], torch.Tensor) else args[::-1]
-        return torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device))
+        return torch.maximum(x, _beside(torch, y, dtype=x.dtype, device=x.device))
     return getattr(torch, name)(*args)
 
 
@@ -68,8 +68,13 @@ def _torch_where(torch, condition, x, y):
     given = [arm.dtype for arm in (x, y) if isinstance(arm, torch.Tensor)]
     double = torch.float32 if condition.device.type == "mps" else torch.float64
     kind = {"dtype": given[0] if given else double, "device": condition.device}
-    arms = (a if isinstance(a, torch.Tensor) else torch.as_tensor(a, **kind) for a in (x, y))
+    arms = (a if isinstance(a, torch.Tensor) else _beside(torch, a, **kind) for a in (x, y))
     return torch.where(condition, *arms)
+
+
+def _beside(torch, y, **kind):
+    """A tensor of that kind; a number is made one on the device, and not copied there."""
+    return y.to(**kind) if isinstance(y, torch.Tensor) else torch.full((), y, **kind)
 
 
 def _apply(name, *args):

@@ -13,6 +13,7 @@ from functools import cache
 
 from ..extras import require
 from ..language.catalogue import ENTRIES
+from ..language.primitives import where
 from ..language.rule import parse
 from .optimizer import OPTIONS, Optimizer, Stepper
 from .state import Binding, decays, scalar
@@ -155,8 +156,9 @@ class SGD(FromTorch, torch.optim.SGD):
 
     def damping(self, group, step):
         """`1 - dampening` from the second step on, if there is a buffer to dampen."""
-        dampened = group["momentum"] and step > 1
-        return 1 - scalar(group["dampening"], group) if dampened else 1.0
+        if not group["momentum"]:
+            return 1.0
+        return where(step > 1, 1 - scalar(group["dampening"], group), 1.0)
 
 # %% ../../nbs/practice/optim.ipynb #73e912be
 #| code-fold: true

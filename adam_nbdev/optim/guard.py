@@ -52,6 +52,7 @@ class Guard:
         if nonfinite not in (None, "skip", "raise"):
             raise ValueError(f'nonfinite is {nonfinite!r}; give None, "skip" or "raise"')
         self.max_norm, self.nonfinite, self.skipped = max_norm, nonfinite, 0
+        self.unread = None  # the steps left out that are counted on a GPU
 
     @property
     def needs_norm(self):
@@ -118,3 +119,19 @@ def admits(self, total, params, store, name):
     raise FloatingPointError(
         f"{name} was given gradients {fault_of(params, total)}; nothing was changed"
     )
+
+# %% ../../nbs/workshop/optim/guard.ipynb #1e345b1b
+@patch_to(Guard)
+def admitted(self, total, params, store):
+    """Whether a step is to be taken, as `admits` has it: a tensor beside that of the sum."""
+    taken = total <= limit_of(store, params)
+    if self.unread is None:
+        self.unread = torch.zeros((), dtype=torch.int64, device=total.device)
+    self.unread.add_(~taken)
+    return taken
+
+
+@patch_to(Guard)
+def count(self):
+    """How many steps were left out, wherever they were counted."""
+    return self.skipped + (0 if self.unread is None else int(self.unread))

@@ -14,6 +14,7 @@ from typing import SupportsFloat
 
 from ..extras import patch_to, require
 from ..kernels.cache import obstacle
+from ..kernels.graphs import recording
 from ..language.program import program
 from ..language.rule import parse
 from .buckets import Member
@@ -24,6 +25,7 @@ from adam_nbdev.optim.plan import (
     check_param,
     check_state,
     explain,
+    is_on_gpu,
     way_of,
 )
 from .state import Binding, StateStore, check_loaded, decays, scalar
@@ -59,6 +61,7 @@ class Stepper:
     counts_steps = True  # whether the state of a parameter has a "step"
     dense = False  # whether sparse gradients are made dense
     _plan = _loaded = None
+    _recorded = ()  # buckets that a CUDA graph knows by their addresses
 
     def __init__(
         self, *args, state_dtype=None, stochastic_rounding=False, max_norm=None, nonfinite=None,
@@ -145,29 +148,32 @@ def step(self, closure=None):
 @patch_to(Stepper)
 @torch.compiler.disable
 def _step(self):
-    plan = self._current_plan()
+    plan, guard = self._current_plan(), self._guard
     if plan is None:
         return
-    if plan.on_gpu and torch.cuda.is_current_stream_capturing():
-        problem = f"a step of {type(self).__name__} within a CUDA graph would be repeated as it is"
-        mend = "take it outside of the graph, or use the class of torch.optim with capturable=True"
-        raise RuntimeError(f"{problem}, with the same step count and learning rate; {mend}")
-    wait = plan.waits or bool(self._guard.nonfinite)
-    total = sum(b.squares(wait) for b in plan.buckets) if self._guard.needs_norm else 0.0
-    if not self._admits(total):
+    wait = plan.waits or (bool(guard.nonfinite) and not plan.recordable)
+    total = sum(b.squares(wait) for b in plan.buckets) if guard.needs_norm else 0.0
+    given = {"factor": guard.factor(total)}
+    if guard.nonfinite and isinstance(total, torch.Tensor):
+        given["taken"] = guard.admitted(total, self._params(), self._store)
+    elif not self._admits(total):
         for bucket in plan.buckets:
             bucket.release()
         return
-    scalars_of = self._scalars_of(plan.bindings, self._guard.factor(total))
+    scalars_of = self._scalars_of(plan.bindings, given)
     prepared = [bucket.prepare(scalars_of) for bucket in plan.buckets]
     for bucket, ready in zip(plan.buckets, prepared, strict=True):
         bucket.apply(ready)
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #a3729b4a
 @patch_to(Stepper)
-def _scalars_of(self, bindings, factor):
-    """The function of group and step that buckets ask for hyperparameters and prelude."""
-    found = {}
+def _scalars_of(self, bindings, given):
+    """The function of group and step that buckets ask for hyperparameters and prelude.
+
+    `given` is the factor of the gradients, and what else was decided on a GPU.
+    """
+    found, factor = {}, given["factor"]
+    there = {name: x for name, x in given.items() if isinstance(x, torch.Tensor)}
 
     def scalars_of(group, step):
         key = id(group), step
@@ -175,11 +181,9 @@ def _scalars_of(self, bindings, factor):
             chosen, damping = self._numbers(bindings[id(group)], group, step)
             sign = -1.0 if group["maximize"] else 1.0
             decay = damping * scalar(group.get("weight_decay", 0.0), group)
-            there = isinstance(factor, torch.Tensor)  # on a GPU, which multiplies by it
-            scale = sign * damping * (1.0 if there else factor)
+            scale = sign * damping * (1.0 if "factor" in there else factor)
             prelude = {"lr": chosen.get("lr"), "scale": scale, "weight_decay": decay}
-            prelude |= {"factor": factor} if there else {}
-            found[key] = chosen, prelude
+            found[key] = chosen, prelude | there  # a GPU multiplies by its factor
         return found[key]
 
     return scalars_of
@@ -200,22 +204,30 @@ def _admits(self, total):
     """Whether the guard lets gradients of that sum of squares be stepped."""
     if not self._guard.nonfinite:
         return True
-    params = [param for group in self.param_groups for param in group["params"]]
-    return self._guard.admits(total, params, self._store, type(self).__name__)
+    return self._guard.admits(total, self._params(), self._store, type(self).__name__)
+
+
+@patch_to(Stepper)
+def _params(self):
+    return [param for group in self.param_groups for param in group["params"]]
 
 
 @patch_to(Stepper)
 @property
 def skipped(self):
-    """How many steps were left out because of `nonfinite="skip"`."""
-    return self._guard.skipped
+    """How many steps were left out because of `nonfinite="skip"`; waits if a GPU counts them."""
+    return self._guard.count()
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #18382dc9
 @patch_to(Stepper)
 def _current_plan(self):
     """The plan, made anew if the last no longer holds; None if the guard refuses the gradients."""
     plan = self._plan
-    if plan is not None and plan.is_current(self.param_groups, self.binding, self._store):
+    current = plan is not None and plan.is_current(self.param_groups, self.binding, self._store)
+    if recording():
+        self._check_record(plan.unrecorded if current else None)
+        self._recorded = *self._recorded, *(plan.buckets if current else ())
+    if current:
         return plan
     self._plan = None  # until all is done
     self._check_all()
@@ -240,6 +252,23 @@ def _everyone(self):
             if param.grad is not None:
                 yield number, group, binding, param
             number += 1
+
+# %% ../../nbs/workshop/optim/optimizer.ipynb #9611b143
+@patch_to(Stepper)
+def _check_record(self, why):
+    """Raise a RuntimeError if a step that is recorded as a CUDA graph would be wrong in it.
+
+    `why` is what the plan says against it; None if there is no current plan.
+    """
+    name = type(self).__name__
+    if why is None and any(map(is_on_gpu, self._params())):
+        problem = f"a step of {name} within a CUDA graph has to sort its parameters first"
+        mend = "take a step before the graph, with the same groups, options and gradients"
+        raise RuntimeError(f"{problem}, which no graph records; {mend}")
+    if why:
+        problem = f"a step of {name} within a CUDA graph would be repeated as it is, since {why}"
+        mend = "take it outside of the graph, or mend that: Adam, for one, has capturable=True"
+        raise RuntimeError(f"{problem}; {mend}")
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #9ca1901e
 @patch_to(Stepper)
@@ -282,6 +311,9 @@ def _check_all(self):
         if why:
             problem = f"parameter {number} of {name} takes no kernel, since {why}"
             raise RuntimeError(f'{problem}; leave out backend="kernel" to read its rule on tensors')
+        if group.get("capturable") and self._guard.nonfinite == "raise" and is_on_gpu(param):
+            problem = f"{name} raises an error on the host, which waits for nothing with capturable"
+            raise RuntimeError(f'{problem}; give nonfinite="skip", or leave out capturable=True')
 
 
 @patch_to(Stepper)
@@ -300,8 +332,7 @@ def warn_once():
 @patch_to(Stepper)
 def explain_backend(self):
     """How each parameter would be stepped now, and why: a list of `Explanation`."""
-    everyone = [param for group in self.param_groups for param in group["params"]]
-    return explain(self._members(lambda binding, param: 0.0), everyone)
+    return explain(self._members(lambda binding, param: 0.0), self._params())
 
 # %% ../../nbs/workshop/optim/optimizer.ipynb #06b51513
 @patch_to(Stepper)
@@ -410,7 +441,9 @@ class Optimizer(Stepper, torch.optim.Optimizer):
 
     rule = None
 
-    def __init__(self, params, *, maximize=False, differentiable=False, **options):
+    def __init__(
+        self, params, *, maximize=False, differentiable=False, capturable=False, **options
+    ):
         defaults = parse(self.rule).defaults.copy()
         defaults.setdefault("weight_decay", 0.0)
         ours = {name: options.pop(name) for name in OPTIONS if name in options}
@@ -418,6 +451,7 @@ class Optimizer(Stepper, torch.optim.Optimizer):
             known = ", ".join(defaults)
             raise TypeError(f"{type(self).__name__} has no option '{min(unknown)}'; it has {known}")
         defaults |= {**options, "maximize": maximize, "differentiable": differentiable}
+        defaults["capturable"] = capturable
         super().__init__(params, defaults, **ours)
 
     def binding(self, group):
@@ -471,8 +505,8 @@ def from_rule(cls, rule):
     type
         The same one while the rule is unchanged. Its constructor takes the parameters or
         parameter groups, the rule's hyperparameters, `weight_decay` of the L2 kind (unless the
-        rule has one of its own), `maximize`, `differentiable` and the keywords of `Stepper`. The
-        state has the rule's names.
+        rule has one of its own), `maximize`, `differentiable`, `capturable` and the keywords of
+        `Stepper`. The state has the rule's names.
 
     Raises
     ------
@@ -518,5 +552,5 @@ def signature_of(spec):
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value)
         for name, value in chosen.items()
     ]
-    flags = [own[name] for name in ("maximize", "differentiable")]
+    flags = [own[name] for name in ("maximize", "differentiable", "capturable")]
     return inspect.Signature([own["params"], *given, *flags, *OPTIONS.values()])

@@ -29,10 +29,13 @@ torch = require("torch")
 
 # %% ../../nbs/workshop/optim/state.ipynb #d41f60b8
 def scalar(value, group=None):
-    """A hyperparameter as a float; as a double tensor if the group lets the gradient through it."""
+    """A hyperparameter as a float; as a double tensor if the group keeps its tensors.
+
+    It does so if the gradient is to go through them, or if a CUDA graph is to read them.
+    """
     if not isinstance(value, torch.Tensor):
         return float(value)
-    if group and group.get("differentiable"):
+    if group and (group.get("differentiable") or group.get("capturable")):
         return widen(value.reshape(()))
     return float(value.detach())
 
@@ -40,6 +43,8 @@ def scalar(value, group=None):
 def decays(group):
     """Whether a group has weight decay, or takes the gradient for it."""
     asked = group.get("weight_decay")
+    if isinstance(asked, torch.Tensor) and group.get("capturable"):
+        return True  # whatever it is: nobody reads it
     return bool(asked) or bool(getattr(asked, "requires_grad", False))
 
 # %% ../../nbs/workshop/optim/state.ipynb #7d648a27

@@ -61,9 +61,8 @@ def is_shared(value):
 
 
 def is_double(value):
-    """Whether a value is one double in the memory of the processor."""
-    one = is_plain(value) and value.ndim == 0 and value.dtype == torch.float64
-    return one and value.device.type == "cpu"
+    """Whether a value is one double in the memory of a device."""
+    return is_plain(value) and value.ndim == 0 and value.dtype == torch.float64
 
 
 def is_dense(tensor):

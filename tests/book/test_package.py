@@ -19,8 +19,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), fl
 #: Rooms and modules that are made of an optional library, and the extra that brings it.
 MADE_OF = {
     **{"kernels.numba_ops": "kernels", "kernels.triton_ops": "gpu"},
-    **{"kernels.gpu": "torch", "kernels.lists": "torch", "optim": "torch"},
-    **{"optax": "jax", "scipy": "scipy"},
+    **{f"kernels.{module}": "torch" for module in ("gpu", "graphs", "lists")},
+    **{"optim": "torch", "optax": "jax", "scipy": "scipy"},
 }
 MODULES = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

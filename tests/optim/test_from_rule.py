@@ -186,7 +186,8 @@ def test_another_process_finds_the_rule_by_its_name(tmp_path, monkeypatch):
 
 
 TAKEN = (
-    "max_norm maximize stochastic_rounding nonfinite state_dtype params self differentiable backend"
+    "max_norm maximize stochastic_rounding nonfinite state_dtype params self differentiable "
+    "capturable backend"
 )
 
 
