@@ -8,10 +8,9 @@ from ._adam import adam
 from ._bias import adam_uncorrected
 from ._parents import laprop
 from ._convergence import amsgrad, amsgrad_corrected, amsgrad_torch, adopt
-from ._weight_decay import adamw
+from ._weight_decay import adamw, adamc
 from ._denominator import adamax, adabelief, yogi
 from ._beginning import radam, adadelta
-from ._weight_decay import adamw, adamc
 from ._family import lion, nadam
 from ._direction import signum, cautious_adam, adan, ademamix
 
@@ -37,12 +36,12 @@ RULES = {
         amsgrad_torch,
         adopt,
         adamw,
+        adamc,
         adamax,
         adabelief,
         yogi,
         radam,
         adadelta,
-        adamc,
         lion,
         nadam,
         signum,

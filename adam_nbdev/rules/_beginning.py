@@ -57,6 +57,7 @@ enter(
     "RAdam",
     like=adam,
     line=(4, 1.2, 4, 1.2, 1, 1.2),
+    year=2019, parent="adam",
     torch=Torch(
         "RAdam",
         {"m": "exp_avg", "v": "exp_avg_sq"},
@@ -83,11 +84,11 @@ def adadelta(param, grad, v, travel, step, lr=1.0, decay=0.9, eps=1e-6):
     v : number or array
         Moving average of the squared gradient; starts at 0, uncorrected.
     travel : number or array
-        Moving average of the squared change, before `lr`; starts at 0, uncorrected.
+        Moving average of the squared stride, before `lr`; starts at 0, uncorrected.
     step : int
         1 at the first step; not used.
     lr : float
-        Multiplies the change, at least 0; the paper has none, which is 1.
+        Multiplies the stride, at least 0; the paper has none, which is 1.
     decay : float
         Decay rate of both averages, in [0, 1); the paper's and torch's `rho`.
     eps : float
@@ -101,9 +102,9 @@ def adadelta(param, grad, v, travel, step, lr=1.0, decay=0.9, eps=1e-6):
     """
     square = grad * grad
     v = ema(v, square, decay)
-    change = sqrt(travel + eps) / sqrt(v + eps) * grad
-    travel = ema(travel, change * change, decay)
-    update = lr * change
+    stride = sqrt(travel + eps) / sqrt(v + eps) * grad
+    travel = ema(travel, stride * stride, decay)
+    update = lr * stride
     return param - update, v, travel
 
 # %% ../../nbs/family/beginning.ipynb #be100011
@@ -113,13 +114,14 @@ enter(
     "AdaDelta",
     like=rmsprop,
     line=(10, 2, 1, 2),
+    year=2012, parent="rmsprop",
     torch=Torch(
         "Adadelta",
         {"v": "square_avg", "travel": "acc_delta"},
         {"decay": "rho"},
     ),
     words={
-        "travel": ("t", "moving average of the squared change", r"\overline{\delta^2}@"),
-        "change": ("t", "the step before the learning rate", r"\delta@"),
+        "travel": ("t", "moving average of the squared stride", r"\overline{\delta^2}@"),
+        "stride": ("t", "the step before the learning rate", r"\delta@"),
     },
 )

@@ -54,6 +54,7 @@ enter(
     "AdaMax",
     like=adam,
     line=(7, 1.4),
+    year=2014, parent="adam",
     torch=Torch(
         "Adamax",
         {"m": "exp_avg", "u": "exp_inf"},
@@ -106,6 +107,7 @@ enter(
     "AdaBelief",
     like=rmsprop_centred,
     line=(7, 1.2, 2, 1.2),
+    year=2020, parent="adam",
     words={"surprise": ("t", "how far the gradient is from its average", "e@")},
 )
 
@@ -155,6 +157,7 @@ enter(
     "Yogi",
     like=amsgrad,
     line=(9, 1.5, 1, 1.5),
+    year=2018, parent="adam",
     words={
         "signed": (
             "t",

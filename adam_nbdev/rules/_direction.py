@@ -44,7 +44,7 @@ def signum(param, grad, m, step, lr=1e-4, beta1=0.9, weight_decay=0.0):
 
 # %% ../../nbs/family/direction.ipynb #di000012
 #| code-fold: true
-enter(signum, "Signum", like=lion, line=(2.5, 1.3))
+enter(signum, "Signum", like=lion, line=(2.5, 1.3), year=2018, parent="momentum")
 
 # %% ../../nbs/family/direction.ipynb #di000021
 def cautious_adam(
@@ -84,7 +84,10 @@ def cautious_adam(
 
 # %% ../../nbs/family/direction.ipynb #di000022
 #| code-fold: true
-enter(cautious_adam, "Adam, cautious", like=adam, line=(1.5, 1.2))
+enter(
+    cautious_adam, "Adam, cautious", like=adam, line=(1.5, 1.2),
+    year=2024, parent="adam",
+)
 
 # %% ../../nbs/family/direction.ipynb #di000033
 def adan(
@@ -137,8 +140,9 @@ enter(
     "Adan",
     color="#4C7FA8",
     line=(7, 1.3, 2, 1.3),
+    year=2022, parent="adam",
     words={
-        "change": ("t", "the gradient less that of the last step", r"\delta@"),
+        "change": ("t", "the gradient less that of the last step", "y@"),
         "grad_ahead": ("t", "the gradient if it goes on changing", r"\bar{g}@"),
         "d": ("t", "moving average of the changes of the gradient"),
         "d_hat": ("t", "the same, corrected"),
@@ -197,6 +201,7 @@ enter(
     "AdEMAMix",
     color="#9B59B6",
     line=(14, 2),
+    year=2024, parent="adamw",
     words={
         "slow": ("t", "slow average of the gradient", r"m^{\mathrm{slow}}@"),
         "beta3": ("", "decay rate of a third average"),

@@ -108,6 +108,7 @@ enter(
     "AdamC",
     like=adamw,
     line=(2, 1, 9, 1),
+    year=2025, parent="adamw",
     words={
         "lr_max": (
             "",

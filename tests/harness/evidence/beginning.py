@@ -3,22 +3,22 @@
 from adam_nbdev.rules import adadelta, radam
 from harness.oracles import BETAS, EPS, Evidence, each, grid, in_torch
 
-CHANGE = "change = sqrt(travel + eps) / sqrt(v + eps) * grad"
-KEPT = "travel = ema(travel, change * change, decay)"
+CHANGE = "stride = sqrt(travel + eps) / sqrt(v + eps) * grad"
+KEPT = "travel = ema(travel, stride * stride, decay)"
 ADADELTA = Evidence(
     adadelta,
     oracles=[(in_torch(adadelta), grid(each(lr=(1.0, 0.3)), each(decay=(0.9, 0.6)), each(eps=(1e-6, 1e-3))))],
     faults=[
-        ("RMSprop", "update = lr * change", "update = lr * grad / sqrt(v + eps)"),
-        ("eps outside the roots", CHANGE, "change = (sqrt(travel) + eps) / (sqrt(v) + eps) * grad"),
+        ("RMSprop", "update = lr * stride", "update = lr * grad / sqrt(v + eps)"),
+        ("eps outside the roots", CHANGE, "stride = (sqrt(travel) + eps) / (sqrt(v) + eps) * grad"),
         ("eps in one root only", "sqrt(v + eps)", "sqrt(v)"),
         ("yesterday's v", "sqrt(v + eps)", "sqrt((v - (1 - decay) * square) / decay + eps)"),
-        ("today's change", f"{CHANGE}\n    {KEPT}", f"change = grad / sqrt(v + eps)\n    {KEPT}\n    change = sqrt(travel + eps) * change"),
-        ("lr kept too", "change * change", "(lr * change) * (lr * change)"),
+        ("today's stride", f"{CHANGE}\n    {KEPT}", f"stride = grad / sqrt(v + eps)\n    {KEPT}\n    stride = sqrt(travel + eps) * stride"),
+        ("lr kept too", "stride * stride", "(lr * stride) * (lr * stride)"),
         ("roots forgotten", "sqrt(travel + eps) / sqrt(v + eps)", "(travel + eps) / (v + eps)"),
-        ("the gradient for the change", "ema(travel, change * change, decay)", "ema(travel, square, decay)"),
+        ("the gradient for the stride", "ema(travel, stride * stride, decay)", "ema(travel, square, decay)"),
         ("averages corrected", "sqrt(travel + eps) / sqrt(v + eps)", "sqrt(unbias(travel, decay, step) + eps) / sqrt(unbias(v, decay, step) + eps)"),
-        ("a sum for an average", "travel = ema(travel, change * change, decay)", "travel = travel + change * change"),
+        ("a sum for an average", "travel = ema(travel, stride * stride, decay)", "travel = travel + stride * stride"),
         ("ascent", "param - update", "param + update"),
     ],
 )  # fmt: skip
