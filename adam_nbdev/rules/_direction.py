@@ -201,7 +201,7 @@ enter(
     "AdEMAMix",
     color="#9B59B6",
     line=(14, 2),
-    year=2024, parent="adamw",
+    year=2024, parent="adam",
     words={
         "slow": ("t", "slow average of the gradient", r"m^{\mathrm{slow}}@"),
         "beta3": ("", "decay rate of a third average"),
