@@ -6,6 +6,8 @@
 __all__ = ['coarse', 'falling', 'scores', 'sweep']
 
 # %% ../../nbs/practice/choosing.ipynb #c400004
+from itertools import pairwise
+
 import numpy as np
 
 from ..extras import require
@@ -80,7 +82,7 @@ def sweep(
     models = (len(rates), len(seeds))
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     weights, groups = [], []
-    for layer, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (n, m) in enumerate(pairwise(sizes)):
         gain = (gains[layer] if gains else 1) * (1 + (m != sizes[-1])) ** 0.5
         start = [gain * n**-0.5 * torch.randn(n, m, generator=draw) for draw in draws]
         weights.append(torch.stack(start).expand(*models, n, m).clone())
