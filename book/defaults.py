@@ -39,7 +39,7 @@ PLACES = {
 
 
 def defaults(function):
-    """The arguments of an optimizer that have a number for a default; `None` where one must be given."""
+    """The arguments of an optimizer with a number for a default; a rate without one is None."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         value = parameter.default

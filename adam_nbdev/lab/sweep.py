@@ -6,6 +6,8 @@
 __all__ = ['coarse', 'falling', 'scores', 'sweep']
 
 # %% ../../nbs/practice/choosing.ipynb #c400004
+from itertools import pairwise
+
 import numpy as np
 
 from ..extras import require
@@ -44,8 +46,17 @@ def scores(x, weights):
 
 
 def sweep(
-    make, rates, train, held_out, seeds=range(4), sizes=(50, 32, 32, 10), steps=300,
-    batch=64, schedule=falling, gains=None, factors=None,
+    make,
+    rates,
+    train,
+    held_out,
+    seeds=range(4),
+    sizes=(50, 32, 32, 10),
+    steps=300,
+    batch=64,
+    schedule=falling,
+    gains=None,
+    factors=None,
 ):
     """Train a network for every learning rate and every seed, all at once.
 
@@ -80,9 +91,11 @@ def sweep(
     models = (len(rates), len(seeds))
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     weights, groups = [], []
-    for layer, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (n, m) in enumerate(pairwise(sizes)):
         gain = (gains[layer] if gains else 1) * (1 + (m != sizes[-1])) ** 0.5
-        start = [gain * n**-0.5 * torch.randn(n, m, generator=draw) for draw in draws]
+        start = [
+            gain * n**-0.5 * torch.randn(n, m, generator=draw) for draw in draws
+        ]
         weights.append(torch.stack(start).expand(*models, n, m).clone())
         weights[-1].requires_grad_().grad = torch.zeros(*models, n, m)
         for row, lr in enumerate(rates):  # a view for each rate is a parameter
@@ -105,7 +118,9 @@ def sweep(
             group["lr"] = lr * schedule(step / steps)
         optimizer.step()
     with torch.no_grad():
-        said = [[scores(unseen, [w[i, j] for w in weights]) for j in range(models[1])]
-                for i in range(models[0])]
+        said = [
+            [scores(unseen, [w[i, j] for w in weights]) for j in range(models[1])]
+            for i in range(models[0])
+        ]
         losses = [[entropy(one, truth).item() for one in row] for row in said]
     return np.nan_to_num(np.array(losses), nan=np.inf)
