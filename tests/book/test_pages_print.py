@@ -33,7 +33,9 @@ PRINTED = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "adam/adam", "adam/bound", "family/weight_decay"])
+@pytest.mark.parametrize(
+    "name", ["index", "adam/adam", "adam/bound", "family/weight_decay", "appendix/cheat_sheet"]
+)
 def test_a_page_prints_as_a_column_of_dark_text(browser, served, book, name, scheme):
     page = browser.new_page(viewport={"width": 900, "height": 900}, color_scheme=scheme)
     page.goto(f"{served(book)}/nbs/{name}.html", wait_until="load")
@@ -43,6 +45,16 @@ def test_a_page_prints_as_a_column_of_dark_text(browser, served, book, name, sch
     found = page.evaluate(PRINTED)
     page.close()
     assert not found
+
+
+def test_the_cheat_sheet_is_a_sheet_of_paper(browser, served, book):
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    page.goto(f"{served(book)}/nbs/appendix/cheat_sheet.html", wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    margin = dict.fromkeys(("top", "bottom", "left", "right"), "12mm")
+    data = page.pdf(format="A4", margin=margin)
+    page.close()
+    assert data.count(b"/Type /Page\n") <= 2  # both sides
 
 
 def test_pages_are_joined_with_their_links_and_an_outline(browser, book, tmp_path):
