@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "kernels": {"language", "readers"},
     "optim": {"language", "readers", "rules", "kernels"},
     "lab": {"language", "readers", "rules", "kernels"},
+    "conformance": {"language", "readers", "rules", "optim"},
 }
 
 
