@@ -389,7 +389,8 @@ def _of_keras(source, names, kind):
         raise ValueError(f"give the class of the optimizer as `kind`: {', '.join(_KERAS)}")
     if names is None:
         raise ValueError("give the paths of the model's variables as `names`")
-    pairs = source.items() if isinstance(source, Mapping) else ((v.path, v) for v in source.variables)
+    plain = isinstance(source, Mapping)
+    pairs = source.items() if plain else ((v.path, v) for v in source.variables)
     found = {name.split("/")[-1]: value for name, value in pairs}
     also, keys = _ALSO.get(kind.removesuffix("W")), dict(_KERAS[kind])
     if also and any(name.endswith(f"_{also[1]}") for name in found):
