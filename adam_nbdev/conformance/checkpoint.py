@@ -165,12 +165,13 @@ def keys_of(optimizer, group):
     if hasattr(optimizer, "binding"):
         return dict(optimizer.binding(group).keys)
     kinds = [kind.__name__ for kind in type(optimizer).__mro__]
-    found = [e.torch for e in ENTRIES.values() if e.torch and e.torch.name in kinds]
+    known = [ENTRIES[name].torch for name in RULES if ENTRIES[name].torch]
+    found = [entry for entry in known if entry.name in kinds]
     for entry in sorted(found, key=lambda entry: kinds.index(entry.name)):
         if entry.answers(group):
             return dict(entry.slots)
-    known = ", ".join(sorted({e.torch.name for e in ENTRIES.values() if e.torch}))
-    raise ValueError(f"{kinds[0]} is no optimizer that is known here: {known} are")
+    names = ", ".join(sorted({entry.name for entry in known}))
+    raise ValueError(f"{kinds[0]} is no optimizer that is known here: {names} are")
 
 
 def _members(optimizer, names):
