@@ -1,0 +1,1 @@
+"""Which Adam is yours: libraries compared, translated, and their checkpoints told apart"""

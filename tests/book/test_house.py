@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "lab": {"language", "readers", "rules", "kernels"},
     "optax": {"language"},
     "scipy": {"language", "readers"},
-    "conformance": {"language", "readers", "rules"},
+    "conformance": {"language", "readers", "rules", "optim"},
 }
 
 

@@ -21,6 +21,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from adam_nbdev import optim
+from adam_nbdev.conformance.checkpoint import from_plain, to_plain
 
 #: Class and options; `max_norm` is ours alone.
 RECIPES = {
@@ -286,6 +287,24 @@ def checkpoint(rank, size, folder):
         rates = [group["lr"] for group in loaded.param_groups]
         found[name] = weights(net), weights(new), saved, restored, facts(loaded), rates
     return found
+
+
+def plain(rank, size, folder):
+    """Half of the steps; then the rest by another class, which is given the state by names."""
+    net = sharded(model())
+    opt = optimizer(net, "Adam")
+    train(net, opt, batches()[:HALF], part(rank, size))
+    state = to_plain(opt, net)
+    new = sharded(model(seed=1))
+    with torch.no_grad():
+        for param, other in zip(new.parameters(), net.parameters(), strict=True):
+            param.copy_(other)
+    loaded = from_plain(state, optimizer(new, "Adam", torch.optim), new)
+    train(new, loaded, batches()[HALF:], part(rank, size))
+    slots = {
+        n: {slot: torch.tensor(x) for slot, x in own.items()} for n, own in state.slots.items()
+    }
+    return weights(new), slots
 
 
 #: Recipe, precision, whether the state of the optimizer is flat. In single precision all

@@ -53,7 +53,7 @@ def launch(size, folder, *scenarios, limit=120):
 
 
 TWO = """ddp ddp_views zero fsdp fsdp_no_kernel fsdp_same fsdp_ignored fsdp_nan fsdp_unused pending
-refused checkpoint""".split()
+refused checkpoint plain""".split()
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +249,20 @@ def continues(name, after, restored, saved):
         assert far(after, expected) < 5e-3
     else:
         assert equal(after, expected)
+
+
+def test_a_sharded_state_in_plain_form_is_whole_and_goes_on(two):
+    net = model()
+    opt = optimizer(net, "Adam", torch.optim)
+    train(net, opt, batches()[:HALF])
+    names = dict(net.named_parameters())
+    for after, slots in two("plain"):
+        assert far(after, single("Adam")) < 1e-12
+        for name, own in slots.items():
+            kept = opt.state[names[name]]
+            found = own["m"], own["v"], own["step"]
+            assert far(found, (kept["exp_avg"], kept["exp_avg_sq"], kept["step"])) < 1e-12
+            assert own["m"].shape == names[name].shape
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
