@@ -389,9 +389,8 @@ def _on_weight_decay(facts, source, target):
         )
     if target.startswith("optax."):
         return (
-            f"{target} has no weight decay: "
-            f"optax.chain(optax.add_decayed_weights({decay:g}), {target}(...)) takes the "
-            "same steps"
+            f"{target} has no weight decay: chain optax.add_decayed_weights({decay:g}) "
+            "before it, and the steps are the same"
         )
     return (
         f"{target} has no weight decay: add {decay:g} times the weight to the gradient "
