@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from .dialects import CHOICES, SHOWN, Dialect, name, stream
+from .dialects import CHOICES, SHOWN, AdamDialect, name, stream
 from ..extras import require
 
 # %% ../../nbs/workshop/conformance/runner.ipynb #2a17e005
@@ -123,7 +123,7 @@ class Report(NamedTuple):
 
     target: str
     said: str  # what it is, a sentence; or why nothing is known
-    dialect: Dialect | None = None
+    dialect: AdamDialect | None = None
     distance: float | None = None  # from that dialect, as a share of the way gone
     status: int = 1  # 0: it is the Adam that was expected; 1: another; 2: it could not be asked
 
@@ -147,7 +147,7 @@ def report(walk, decays, dtype="float64", expected=None, called=""):
     decays : bool
     dtype : {"float64", "float32"}
         In which it computes.
-    expected : Dialect, optional
+    expected : AdamDialect, optional
         What it should be; by default Algorithm 1, with any weight decay.
     called : str
         What it is called.
@@ -163,7 +163,7 @@ def report(walk, decays, dtype="float64", expected=None, called=""):
         return Report(called, str(found))
     said = str(found) + ("; its weight decay is none that is known here" * (decays and not decay))
     dialect = found.nearest
-    plain = dialect == Dialect(decay=dialect.decay) and (decay or not decays)
+    plain = dialect == AdamDialect(decay=dialect.decay) and (decay or not decays)
     right = expected in found.dialects if expected else plain
     return Report(called, said, dialect, found.distance, int(not right))
 
@@ -220,7 +220,7 @@ def _asked(target, options):
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=options.seconds)
         said, *rest = json.loads(done.stdout.splitlines()[-1])
-        return Report(target, said, Dialect(**rest[0]) if rest[0] else None, *rest[1:])
+        return Report(target, said, AdamDialect(**rest[0]) if rest[0] else None, *rest[1:])
     except subprocess.TimeoutExpired:
         return Report(target, f"no answer within {options.seconds:g} seconds", status=2)
     except (ValueError, IndexError):
@@ -261,7 +261,7 @@ def _dialect(text):
         if key not in CHOICES.get(place, ()):
             known = "; ".join(f"{p}={'|'.join(c)}" for p, c in CHOICES.items())
             raise ValueError(f"'{place}={key}' is no choice; there are {known}")
-    return Dialect(**pairs) if pairs else None
+    return AdamDialect(**pairs) if pairs else None
 
 
 _HELP = {

@@ -11,7 +11,7 @@ import torch
 from adam_nbdev.conformance.dialects import (
     CHOICES,
     SHOWN,
-    Dialect,
+    AdamDialect,
     dialects,
     name,
     rule_of,
@@ -76,14 +76,14 @@ def written(changed):
 
 def test_algorithm_1_is_named():
     found = examine(written({}))
-    assert found.status == 0 and found.dialect == Dialect() and found.distance < 1e-13
+    assert found.status == 0 and found.dialect == AdamDialect() and found.distance < 1e-13
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_adam_is_named(fault):
     changed, choice = BROKEN[fault]
     found = examine(written(changed))
-    assert found.dialect == Dialect(**choice), found
+    assert found.dialect == AdamDialect(**choice), found
     assert found.distance < 1e-12 and found.status == int("decay" not in choice)
 
 
@@ -98,7 +98,7 @@ def test_a_broken_adam_is_named(fault):
 )
 def test_two_faults_at_once_are_named(pair):
     changed, choice = ({**BROKEN[pair[0]][i], **BROKEN[pair[1]][i]} for i in (0, 1))
-    assert examine(written(changed)).dialect == Dialect(**choice)
+    assert examine(written(changed)).dialect == AdamDialect(**choice)
 
 
 def test_what_is_not_known_gets_no_name():
@@ -109,7 +109,11 @@ def test_what_is_not_known_gets_no_name():
 
 def test_a_decay_that_is_not_known_is_told_apart_from_the_rest():
     found = examine(written({"decay": "p = p * (1 - 0.3 * wd)"}))
-    assert found.status == 1 and found.dialect == Dialect() and "weight decay is none" in found.said
+    assert (
+        found.status == 1
+        and found.dialect == AdamDialect()
+        and "weight decay is none" in found.said
+    )
 
 
 def test_dialects_with_two_departures_find_themselves():
@@ -122,8 +126,8 @@ def test_dialects_with_two_departures_find_themselves():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_torch_is_named_in_both_precisions(dtype):
     found = examine(torch.optim.Adam, dtype)
-    assert found.dialect == Dialect(decay="L2") and found.status == 0
-    assert examine(torch.optim.AdamW, dtype, Dialect(decay="L2")).status == 1
+    assert found.dialect == AdamDialect(decay="L2") and found.status == 0
+    assert examine(torch.optim.AdamW, dtype, AdamDialect(decay="L2")).status == 1
 
 
 def test_bad_input_gets_one_sentence():
@@ -181,4 +185,4 @@ def test_a_program_that_is_missing_or_slow(capsys):
 
 
 def test_every_choice_has_a_place_in_a_dialect():
-    assert list(CHOICES) == list(Dialect.__dataclass_fields__)
+    assert list(CHOICES) == list(AdamDialect.__dataclass_fields__)
