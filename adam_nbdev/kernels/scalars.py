@@ -91,10 +91,10 @@ def row_of(compute, lowered, numbers, prelude=None):
     prelude = prelude or {}
     given = {n: float(x) for n, x in inputs_of(lowered, numbers, prelude).items()}
     try:
-        found = compute(*given.values())
+        row, slots = (list(map(float, part)) for part in compute(*given.values()))
     except (ArithmeticError, TypeError):  # a division by zero, say, gives a value in IEEE 754
         found = evaluated(lowered, {name: Float(x) for name, x in given.items()})
-    row, slots = (list(map(float, part)) for part in found)
+        row, slots = (list(map(float, part)) for part in found)
     return Row(row, numbers, prelude), dict(zip(lowered.tensor_slots, slots, strict=True))
 
 

@@ -301,8 +301,8 @@ def test_nothing_of_the_device_is_read_nor_copied_to_it(meta):
     formats = ("bfloat16, stochastic", "bfloat16", "float32", "float32")
     bucket = GraphBucket(formats, members, counted=True)
     there = {"factor": torch.ones((), device="meta"), "taken": torch.ones((), device="meta") > 0}
-    numbers = parse(RULES["nadam"]).defaults
-    numbers |= {"lr": torch.ones((), dtype=torch.float64, device="meta")}
+    lr = torch.ones((), dtype=torch.float64, device="meta")
+    numbers = {**parse(RULES["nadam"]).defaults, "lr": lr}
     for step in range(3):
         assert bucket.is_current()
         with OnDevice() if step else torch.no_grad():
