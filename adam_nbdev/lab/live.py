@@ -80,7 +80,7 @@ def _lines(rule):
             "formula": _mathml(f"{left} = {right}"),
             "numbers": write(a.value, _NUMBERS),
         }
-        for a, (_, left, right) in zip(found, rows, strict=False)
+        for a, (_, left, right) in zip(found, rows[: len(found)], strict=True)
     ]
 
 # %% ../../nbs/workshop/lab/live.ipynb #2f78a746

@@ -112,9 +112,6 @@ def barriers(page):
     ] + page.evaluate(FAINT, [node["target"][0] for v in undecided for node in v["nodes"]])
 
 
-API = "nbs/appendix/api.html"
-
-
 def is_chapter(name):
     """Whether a page is for readers, not one to look things up in or about how the book is made."""
     return not name.startswith(("nbs/workshop/", "nbs/appendix/"))
@@ -172,9 +169,7 @@ def faults(browser, address, names, scheme, width):
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
         wide = page.evaluate(READABLE, is_chapter(now)) if width > 1000 else []
-        # the API page has 33,000 elements: axe takes a minute for it, once for each scheme
-        met = barriers(page) if width > 1000 or now != API else []
-        for fault in page.evaluate(FAULTS) + wide + met + too_heavy(loaded):
+        for fault in page.evaluate(FAULTS) + wide + barriers(page) + too_heavy(loaded):
             note(fault)
     page.close()
     return found
