@@ -90,37 +90,41 @@ def sweep(
     entropy = torch.nn.functional.cross_entropy
     models = (len(rates), len(seeds))
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-    weights, groups = [], []
-    for layer, (n, m) in enumerate(pairwise(sizes)):
-        gain = (gains[layer] if gains else 1) * (1 + (m != sizes[-1])) ** 0.5
-        start = [
-            gain * n**-0.5 * torch.randn(n, m, generator=draw) for draw in draws
-        ]
-        weights.append(torch.stack(start).expand(*models, n, m).clone())
-        weights[-1].requires_grad_().grad = torch.zeros(*models, n, m)
-        for row, lr in enumerate(rates):  # a view for each rate is a parameter
-            view = torch.nn.Parameter(weights[-1].detach()[row])
-            view.grad = weights[-1].grad[row]
-            factor = factors[layer] if factors else 1
-            groups.append({"params": [view], "lr": lr * factor})
-    optimizer = make(groups)
+    layers = list(_layers(sizes, draws, rates, gains, factors))
+    weights = [w for w, _ in layers]
+    optimizer = make([group for _, groups in layers for group in groups])
     first = [group["lr"] for group in optimizer.param_groups]
-    (x, labels), (unseen, truth) = train, held_out
     for step in range(steps):
-        rows = [torch.randint(len(x), (batch,), generator=draw) for draw in draws]
-        rows = torch.stack(rows)
-        said = scores(x[rows], weights).flatten(0, 2)
-        loss = entropy(said, labels[rows].expand(*models, batch).flatten())
+        size = len(train[0])
+        rows = [torch.randint(size, (batch,), generator=draw) for draw in draws]
+        x, labels = (part[torch.stack(rows)] for part in train)
+        said = scores(x, weights).flatten(0, 2)
+        loss = entropy(said, labels.expand(*models, batch).flatten())
         for w in weights:
             w.grad.zero_()
         (loss * models[0] * models[1]).backward()  # of each model, the mean
         for group, lr in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = lr * schedule(step / steps)
         optimizer.step()
+    unseen, truth = held_out
     with torch.no_grad():
-        said = [
-            [scores(unseen, [w[i, j] for w in weights]) for j in range(models[1])]
-            for i in range(models[0])
-        ]
-        losses = [[entropy(one, truth).item() for one in row] for row in said]
-    return np.nan_to_num(np.array(losses), nan=np.inf)
+        networks = ([w[place] for w in weights] for place in np.ndindex(models))
+        losses = [entropy(scores(unseen, one), truth).item() for one in networks]
+    return np.nan_to_num(np.reshape(losses, models), nan=np.inf)
+
+
+def _layers(sizes, draws, rates, gains, factors):
+    """For each layer its weights (rates, seeds, n, m), and a group for each rate."""
+    torch = require("torch")
+    for layer, (n, m) in enumerate(pairwise(sizes)):
+        gain = (gains[layer] if gains else 1) * (1 + (m != sizes[-1])) ** 0.5
+        size = gain * n**-0.5
+        start = [size * torch.randn(n, m, generator=draw) for draw in draws]
+        weights = torch.stack(start).expand(len(rates), -1, -1, -1).clone()
+        weights.requires_grad_().grad = torch.zeros_like(weights)
+        factor, groups = factors[layer] if factors else 1, []
+        for row, lr in enumerate(rates):  # a view for each rate is a parameter
+            view = torch.nn.Parameter(weights.detach()[row])
+            view.grad = weights.grad[row]
+            groups.append({"params": [view], "lr": lr * factor})
+        yield weights, groups
