@@ -143,18 +143,28 @@ def run_torch(name, settings, grads, param):
 def run_optax(name, settings, grads, param, before=None):
     """An optimizer of optax, in float64; `before` is chained before it."""
     optimizer = getattr(optax, name.split(".")[1])(**settings)
-    optimizer = optax.chain(before, optimizer) if before else optimizer
+    return optax_run(optax.chain(before, optimizer) if before else optimizer, grads, (), param)[
+        :, 0
+    ]
+
+
+def optax_run(optimizer, grads, slots, begin):
+    """An optimizer of optax on these gradients, in float64: (steps, 1 + slots, n).
+
+    A slot has the name that it has in the state of optax; `begin` is a number or (n,).
+    """
 
     def step(carried, grad):
         param, state = carried
         update, state = optimizer.update(grad, state, param)
         param = optax.apply_updates(param, update)
-        return (param, state), param
+        kept = [optax.tree_utils.tree_get(state, slot) for slot in slots]
+        return (param, state), jax.numpy.stack([param, *kept])
 
     with jax.enable_x64(True):
-        param = jax.numpy.array(param)
-        _, path = jax.lax.scan(step, (param, optimizer.init(param)), jax.numpy.array(grads))
-    return np.asarray(path)
+        param = jax.numpy.full(grads.shape[1:], begin)
+        _, history = jax.lax.scan(step, (param, optimizer.init(param)), jax.numpy.array(grads))
+    return np.asarray(history)
 
 
 def run_form(name, settings, grads, param, **more):

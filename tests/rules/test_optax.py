@@ -1,11 +1,11 @@
 """Rules that optax has and torch has not, beside optax's own, in float64 over a thousand steps."""
 
-import jax
 import numpy as np
 import optax
 import optax.contrib
 import pytest
 from harness.cases import beginning, distance, gradients, run
+from harness.libraries import optax_run
 
 from adam_nbdev.language.convention import Slot
 from adam_nbdev.language.primitives import ema, sqrt, unbias, where
@@ -50,22 +50,6 @@ PEERS = {
         },
     ),
 }
-
-
-def optax_run(optimizer, grads, slots, begin):
-    """An optimizer of optax on these gradients: (steps, 1 + slots, n)."""
-
-    def step(carried, grad):
-        param, state = carried
-        update, state = optimizer.update(grad, state, param)
-        param = optax.apply_updates(param, update)
-        kept = [optax.tree_utils.tree_get(state, slot) for slot in slots]
-        return (param, state), jax.numpy.stack([param, *kept])
-
-    with jax.enable_x64(True):
-        param = jax.numpy.full(grads.shape[1:], begin)
-        _, history = jax.lax.scan(step, (param, optimizer.init(param)), jax.numpy.array(grads))
-    return np.asarray(history)
 
 
 def apart(rule, optimizer, slots, given):
