@@ -181,7 +181,7 @@ def test_a_program_that_fails_is_a_line(code, said, capsys):
 def test_a_program_that_is_missing_or_slow(capsys):
     assert main(["--program", "no-such-program-anywhere"]) == 2
     with pytest.raises(subprocess.TimeoutExpired):
-        report(of_program([sys.executable, "-c", "import time; time.sleep(9)"], 0.5, True), True)
+        report(of_program([sys.executable, "-c", "import time; time.sleep(9)"], 0.5), True)
 
 
 def test_every_choice_has_a_place_in_a_dialect():
