@@ -17,6 +17,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+from .checkpoint import strict_json
 from ..language.rule import parse
 from ..readers.exact import exact
 from ..readers.grade import other_value
@@ -153,8 +154,7 @@ def read(file, digest=None):
     if digest and hashlib.sha256(content).hexdigest() != digest:
         raise ValueError(f"{file}: not the file of the manifest; fetch it again")
     try:
-        found = json.loads(content, object_pairs_hook=_once, parse_constant=_refused,
-                           parse_float=_finite)
+        found = strict_json(content, "its text")
         _check(found)
     except RecursionError:
         raise ValueError(f"{file}: nested too deeply") from None
@@ -162,23 +162,6 @@ def read(file, digest=None):
         raise ValueError(f"{file}: {error}") from None
     return found
 
-
-def _once(pairs):
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key '{twice}' stands there twice")
-    return found
-
-
-def _refused(text):
-    raise ValueError(f"{text} is no number that a vector may have")
-
-
-def _finite(text):
-    value = float(text)
-    return value if math.isfinite(value) else _refused(text)
 
 # %% ../../nbs/workshop/conformance/vectors.ipynb #7ec70014
 def _check(found):

@@ -382,6 +382,7 @@ FILES = {
     "not all": (lambda p: rewritten(p, changed(groups=[])), "every parameter once"),
     "unknown": (lambda p: rewritten(p, lambda t: t.replace("s:m", "x:m")), "no parameter"),
     "NaN": (lambda p: rewritten(p, lambda t: t.replace("0.001", "NaN")), "no number of JSON"),
+    "1e999": (lambda p: rewritten(p, lambda t: t.replace("0.001", "1e999")), "no number of JSON"),
     "dtype": (lambda p: rewritten(p, lambda t: t.replace('"F64"', '"U64"')), "of dtype U64"),
     "step": (lambda p: rewritten(p, lambda t: t.replace('"I64"', '"F64"')), "of dtype F64"),
 }  # fmt: skip
