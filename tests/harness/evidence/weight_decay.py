@@ -59,6 +59,10 @@ LINE = "decoupled(param, lr * lr / lr_max, weight_decay)"
 ADAMC = Evidence(
     adamc,
     oracles=[(corrected, grid(LARGEST, BETAS, EPS))],
+    decayed=(
+        lambda param, lr, decay: param - lr * lr / 1e-3 * decay * param,
+        "its decay is relative to the largest rate, 1e-3 unless it is told",
+    ),
     faults=[
         ("AdamW", "lr * lr / lr_max", "lr"),
         ("decay of the ratio", "lr * lr / lr_max", "lr / lr_max"),
