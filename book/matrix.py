@@ -23,8 +23,9 @@ print("== Python", sys.version.split()[0], *(f"{name} {version(name)}" for name 
 """
 
 #: Not for the lowest versions: torch 2.7's FSDP, on a CPU and in float32, adds up the gradients of
-#: the processes where it should average them.
+#: the processes where it should average them; optax 0.2.4 has no AdEMAMix.
 BROKEN = "bits_of_a_single_process or (continues_on_one and (same or low))"
+BROKEN += " or (agrees_with_optax and ademamix)"
 
 
 def run(*command):

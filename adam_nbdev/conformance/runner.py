@@ -72,9 +72,8 @@ def of_torch(kind, grads, begin, dtype, lr, **hyperparameters):
 
 def of_optax(make, grads, begin, dtype, lr, **hyperparameters):
     """Where a transformation of optax, or one like it, stands after each step."""
-    jax, older = require("jax"), require("jax.experimental")
-    double = jax.enable_x64 if hasattr(jax, "enable_x64") else older.enable_x64
-    with double(dtype == "float64"):
+    jax = require("jax")
+    with jax.enable_x64(dtype == "float64"):
         rates = jax.numpy.array([lr(step) for step in range(1, len(grads) + 1)])
         given = {"lr": lambda count: rates[count], **hyperparameters}
         optimizer = make(**keywords(make, given))
