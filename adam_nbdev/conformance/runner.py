@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from .dialects import BEGIN, CHOICES, SHOWN, AdamDialect, name, stream
+from .dialects import BEGIN, CHOICES, EVENTS, SHOWN, AdamDialect, name, stream
 from .vectors import UNREADABLE, params_of
 from ..extras import require
 
@@ -150,20 +150,26 @@ def report(walk, decays, dtype="float64", expected=None, called=""):
     called : str
         What it is called.
     """
-    grads, tolerance = stream(), TOLERANCE[dtype]
+    grads, tolerance, seen = stream(), TOLERANCE[dtype], []
     for decay in (SHOWN["weight_decay"], 0.0) if decays else (0.0,):
         given = {**SHOWN, "weight_decay": decay}
         asked = given if decays else {n: x for n, x in given.items() if n != "weight_decay"}
         found = name(grads, walk(grads, BEGIN, **asked), BEGIN, tolerance, **given)
+        seen.append(_sentence(found))
         if found:
             break
     if not found:
-        return Report(called, str(found))
-    said = str(found) + ("; its weight decay is none that is known here" * (decays and not decay))
-    dialect = found.nearest
+        return Report(called, seen[-1])
+    said, dialect = "; with a weight decay it is ".join(reversed(seen)), found.nearest
     plain = dialect == AdamDialect(decay=dialect.decay) and (decay or not decays)
     right = expected in found.dialects if expected else plain
     return Report(called, said, dialect, found.distance, int(not right))
+
+
+def _sentence(found):
+    """A `Name` in words, with what is new at the step at which it parts."""
+    event = EVENTS.get(found.parting.step) if found.parting else None
+    return f"{found} ({event})" if event else str(found)
 
 
 def examine(target, dtype="float64", expected=None):
@@ -247,7 +253,7 @@ def _words(error):
 # %% ../../nbs/workshop/conformance/runner.ipynb #2a17e015
 def _dialect(text):
     """A dialect from words such as `eps=hat,decay=L2`; none from nothing."""
-    pairs = dict(part.split("=") for part in text.split(",")) if text else {}
+    pairs = dict(part.partition("=")[::2] for part in text.split(",")) if text else {}
     for place, key in pairs.items():
         if key not in CHOICES.get(place, ()):
             known = "; ".join(f"{p}={'|'.join(c)}" for p, c in CHOICES.items())

@@ -16,7 +16,7 @@ class Rows(str):
 
 
 def as_table(head, *rows):
-    """A table whose first column stands to the left, the others to the right.
+    """A table whose first column, and any with sentences, stands to the left, others to the right.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ def as_table(head, *rows):
     -------
     Rows
     """
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    longest = (max((len(str(row[i])) for row in rows), default=0) for i in range(1, len(head)))
+    lines = [head, ["---", *("---" if size > 40 else "---:" for size in longest)], *rows]
     return Rows("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
