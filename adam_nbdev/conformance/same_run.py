@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoint import Plain, load, to_plain
+from .checkpoint import to_plain
+from .plain import Plain, load
 from ..extras import require
 
 # %% ../../nbs/workshop/conformance/same_run.ipynb #c7c00005
@@ -286,7 +287,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="adam-same-run", description="Say how two checkpoints of an optimizer differ."
     )
-    parser.add_argument("before", help="a file that adam_nbdev.conformance.checkpoint.save wrote")
+    parser.add_argument("before", help="a file that adam_nbdev.conformance.plain.save wrote")
     parser.add_argument("after", help="another")
     chosen = parser.parse_args(arguments)
     try:

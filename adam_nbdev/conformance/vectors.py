@@ -17,7 +17,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from .checkpoint import strict_json
+from .plain import strict_json
 from ..language.rule import parse
 from ..readers.exact import exact
 from ..readers.grade import other_value

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adam_nbdev import Optimizer, optim
-from adam_nbdev.conformance.checkpoint import Plain, from_plain, load, renamed, save, to_plain
+from adam_nbdev.conformance.checkpoint import from_plain, to_plain
+from adam_nbdev.conformance.plain import Plain, load, renamed, save
 from adam_nbdev.conformance.translate import translate
 from adam_nbdev.rules import RULES
 

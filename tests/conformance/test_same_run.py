@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adam_nbdev import optim
-from adam_nbdev.conformance.checkpoint import Plain, save, to_plain
+from adam_nbdev.conformance.checkpoint import to_plain
+from adam_nbdev.conformance.plain import Plain, save
 from adam_nbdev.conformance.same_run import compare, fingerprint, main, replay
 
 

@@ -13,7 +13,8 @@ from harness.libraries import run_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adam_nbdev.conformance.translate import FACTS, FORMS, LIBRARIES, facts_of, settable, translate
+from adam_nbdev.conformance.forms import FACTS, FORMS, LIBRARIES, facts_of, settable
+from adam_nbdev.conformance.translate import translate
 
 #: Facts that show: far from every default.
 GIVEN = {

@@ -12,7 +12,7 @@ import optax
 import torch
 
 from adam_nbdev import decoupled, ema, l2, maximum, sqrt
-from adam_nbdev.conformance.translate import FORMS
+from adam_nbdev.conformance.forms import FORMS
 from adam_nbdev.readers.arrays import advance, start
 from adam_nbdev.rules import RULES
 
