@@ -22,12 +22,13 @@ def to_plain(source, names=None, kind=None):
 
     Parameters
     ----------
-    source : torch.optim.Optimizer, tuple, mapping or Keras optimizer
-        An optimizer of torch or of this library; the state of an optimizer of optax; the variables
-        of an optimizer of Keras, arrays by name, or that optimizer.
+    source : torch.optim.Optimizer, mapping, tuple or Keras optimizer
+        An optimizer of torch or of this library, or its `state_dict`; the state of an optimizer of
+        optax; the variables of an optimizer of Keras, arrays by name, or that optimizer.
     names : module, mapping or iterable, optional
         For torch the model, or its parameters by name. For Keras the paths of the model's
-        variables. Optax has its own: the keys of the tree, joined by dots.
+        variables. Optax has its own: the keys of the tree, joined by dots. A `state_dict` has
+        names, or else each parameter is called by its place, "0", "1", ...
     kind : str, optional
         For variables of Keras the class of their optimizer: `"Adam"`, `"AdamW"`, `"RMSprop"`,
         `"Adagrad"`, `"Lion"`.
@@ -36,6 +37,7 @@ def to_plain(source, names=None, kind=None):
     -------
     Plain
         All arrays are copies. The full ones where they are sharded; then every process must call.
+        From a `state_dict`, which does not say whose it is, the slots keep torch's names.
 
     Raises
     ------
@@ -46,6 +48,8 @@ def to_plain(source, names=None, kind=None):
         return _from_torch(source, names)
     if isinstance(source, tuple):
         return _from_optax(source)
+    if isinstance(source, Mapping) and {"state", "param_groups"} <= source.keys():
+        return _from_state_dict(source)
     return _from_keras(source, names, kind)
 
 # %% ../../nbs/workshop/conformance/checkpoint.ipynb #c7b00005
@@ -173,6 +177,20 @@ def _from_torch(optimizer, names):
         settings = {k: _setting(x) for k, x in group.items() if k not in ("params", "param_names")}
         kind, params = f"torch.{type(optimizer).__name__}", [name for name, _ in members]
         groups.append({"optimizer": kind, "params": params, "settings": settings})
+    return Plain(slots, groups)
+
+
+def _from_state_dict(held):
+    slots, groups = {}, []
+    for group in held["param_groups"]:
+        names = [str(name) for name in group.get("param_names", group["params"])]
+        for name, place in zip(names, group["params"], strict=True):
+            kept = {k: x for k, x in held["state"].get(place, {}).items() if x is not None}
+            slots[name] = {k: _array(x) for k, x in kept.items()}
+            if "step" in kept:
+                slots[name]["step"] = np.array(int(kept["step"]))
+        settings = {k: _setting(x) for k, x in group.items() if k not in ("params", "param_names")}
+        groups.append({"optimizer": "torch", "params": names, "settings": settings})
     return Plain(slots, groups)
 
 

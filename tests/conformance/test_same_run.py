@@ -228,6 +228,40 @@ def test_the_command(run, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_command_reads_files_of_torch(run, tmp_path, capsys):
+    """With names or without; on its own or in a dict; and says what is wrong with others."""
+    net, _ = run
+    optimizer = torch.optim.Adam(net.named_parameters(), lr=0.01)
+    net.first.bias.grad = torch.ones_like(net.first.bias)
+    optimizer.step()
+    before, after = tmp_path / "before.pt", tmp_path / "after.pt"
+    torch.save(optimizer.state_dict(), before)
+    torch.save({"epoch": 3, "optimizer": optimizer.state_dict()}, after)
+    assert main([str(before), str(after)]) == 0
+    optimizer.state[net.first.bias]["exp_avg"].zero_()
+    optimizer.param_groups[0]["lr"] = 0.1
+    torch.save(optimizer.state_dict(), after)
+    capsys.readouterr()
+    assert main([str(before), str(after)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "exp_avg of 'first.bias' is all zeros after, and was not",
+        "group 0 has changed: lr was 0.01 and is 0.1",
+    ]
+    nameless = torch.optim.Adam(net.parameters())
+    assert set(to_plain(nameless.state_dict()).slots) == {"0", "1", "2", "3"}
+    torch.save(net.state_dict(), after)
+    assert main([str(before), str(after)]) == 2
+    assert "holds no state_dict of an optimizer" in capsys.readouterr().err
+    for damage in (before.read_bytes()[:300], b"PK", b""):
+        after.write_bytes(damage)
+        assert main([str(before), str(after)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    torch.save({"state": {}, "param_groups": [], "run": print}, after)
+    assert main([str(before), str(after)]) == 2
+    assert "cannot be read as data of torch" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_the_command_as_a_process(run, tmp_path):
     net, optimizer = run
