@@ -22,9 +22,9 @@ if (!customElements.get("adam-paste")) customElements.define("adam-paste", class
 
   /* The largest difference, as a share of the farthest way that either has gone. */
   distance(ours, theirs) {
-    const gone = Math.max(...ours.map(x => Math.abs(x - this.spec.start)), ...theirs.map(x => Math.abs(x - this.spec.start)));
-    const apart = Math.max(...ours.map((x, i) => Math.abs(x - theirs[i])));
-    return Number.isNaN(apart) ? Infinity : gone ? apart / gone : 0;
+    if (![...ours, ...theirs].every(Number.isFinite)) return Infinity;
+    const gone = Math.max(...[...ours, ...theirs].map(x => Math.abs(x - this.spec.start)));
+    return gone ? Math.max(...ours.map((x, i) => Math.abs(x - theirs[i]))) / gone : 0;
   }
 
   /* What can go wrong with a run of the right rule: what is said of it, and where each rule then stands. */
@@ -70,14 +70,14 @@ if (!customElements.get("adam-paste")) customElements.define("adam-paste", class
     if (rule) {
       const others = same.slice(1).filter(other => !other.said.startsWith(rule.said));
       const other = order.find(i => apart[i] > tolerance), left = apart[rules.indexOf(rule)];
-      const [, why] = [[1e-11, "as double precision leaves"], [5e-6, "as single precision leaves"], [tolerance, "as few digits leave"]].find(([most]) => left <= most);
+      const [, why] = [[1e-11, "about what double precision leaves"], [5e-6, "about what single precision leaves"], [tolerance, "about what a few printed digits leave"]].find(([most]) => left <= most);
       const agree = left ? `The largest difference is ${this.number(+left.toPrecision(1))} of the way gone, ${why}.` : "The numbers are the same to the last bit.";
       return { rule, name: [rule, ...others].map(one => one.said).join(" – or: "), said: `${agree} The next nearest is ${off(apart[other])} off.${or}` };
     }
     if (slipped.length) return { name: "A slip, it seems.", said: `It is ${slipped.slice(0, 2).join("; or ")}.` };
     const hints = [];
     if (numbers.some(x => grads.includes(x))) hints.push("One of the numbers is one of the gradients; what is asked for is the weight.");
-    if (apart[nearest] < 0.01) hints.push("Half precision, or numbers printed with two digits, would explain as much.");
+    if (apart[nearest] < 0.025) hints.push("Half precision, or numbers printed with two digits, would explain as much.");
     else hints.push(`Are they ${where}, and did it get the settings above?`);
     return { name: `None of the ${rules.length} that are known here.`, said: `The nearest is ${off(apart[nearest])} of the way off: ${rules[nearest].said}. ${hints.join(" ")}` };
   }

@@ -1,7 +1,9 @@
 """Three numbers and their name: in the browser as in Python, and in words for what is no answer."""
 
+import gzip
 import io
 import json
+import math
 import struct
 from contextlib import redirect_stdout
 from urllib.parse import quote
@@ -79,8 +81,10 @@ def as_page(words):
 
 @pytest.mark.parametrize("rounding", [list, in_single, lambda x: [float(f"{y:.4f}") for y in x]])
 def test_every_known_rule_is_named(shared, rounding):
-    for words, rule in (KNOWN | OTHERS).items():
-        assert named(shared, rounding(answers(rule))) == as_page(words)
+    texts = [", ".join(map(repr, rounding(answers(rule)))) for rule in (KNOWN | OTHERS).values()]
+    judge = "texts => texts.map(text => document.querySelector('adam-paste').judge(text).name)"
+    found = dict(zip(KNOWN | OTHERS, shared.evaluate(judge, texts), strict=True))
+    assert found == {words: as_page(words) for words in found}
 
 
 def test_the_page_computes_what_python_does(shared):
@@ -88,7 +92,13 @@ def test_the_page_computes_what_python_does(shared):
     found = np.array(stands)[:, [step - 1 for step in AT]]
     expected = [answers(rule) for rule in (KNOWN | OTHERS).values()]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
-    rows = [[0.9, 1.2, 1.3], [START] * 3, [2.0, -3.0, 1e9], [0.9, 1.2, 1.3001]]
+    rows = [
+        [0.9, 1.2, 1.3],
+        [START] * 3,
+        [2.0, -3.0, 1e9],
+        [math.nan, 1.0, 1.0],
+        [math.inf, 1.0, 2.0],
+    ]
     measure = "([a, b]) => document.querySelector('adam-paste').distance(a, b)"
     for ours in rows:
         for theirs in rows:
@@ -114,7 +124,7 @@ def test_the_code_for_a_library_prints_what_the_page_can_name(shared, library, d
         exec(WAYS[library], {})
     found, sentence = said(shared, printed.getvalue())
     assert found == f"Your Adam: {AdamDialect(decay=dialect)}."
-    assert "as single precision leaves" in sentence
+    assert "about what single precision leaves" in sentence
 
 
 @pytest.mark.parametrize(
@@ -162,7 +172,7 @@ def test_what_is_no_answer_is_said_in_one_sentence(shared, text, words):
 
 
 def test_what_is_near_is_called_near(shared):
-    numbers = [x + 0.002 for x in answers(KNOWN[str(L2)])]
+    numbers = [x + 0.001 for x in answers(KNOWN[str(L2)])]
     found, sentence = said(shared, str(numbers))
     assert found.startswith("None of the") and f"off: {L2}." in sentence
     assert "Half precision" in sentence
@@ -251,6 +261,11 @@ def test_it_answers_within_a_frame(shared):
       return (performance.now() - begun) / 20; }"""
     shared.evaluate(time)
     assert shared.evaluate(time) < 16
+
+
+def test_all_rules_are_sent_in_few_bytes():
+    figure = paste(KNOWN | OTHERS)._repr_html_()
+    assert 10_000 < len(gzip.compress(figure.encode())) < 16_000
 
 
 def test_without_scripts_and_in_print_there_are_the_gradients(browser, address):
