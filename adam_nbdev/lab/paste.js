@@ -2,7 +2,6 @@
 if (!customElements.get("adam-paste")) customElements.define("adam-paste", class extends AdamLive {
   begin() {
     this.names = new Set();
-    this.way = 0;
     this.stands = this.spec.rules.map(rule => this.walk(rule));
     this.examples = Object.entries(this.spec.examples).map(([label, i]) => [label, this.asked(this.stands[i]).map(x => +x.toPrecision(7)).join(", ")]);
     this.text = this.examples[0]?.[1] ?? "";
@@ -78,7 +77,7 @@ if (!customElements.get("adam-paste")) customElements.define("adam-paste", class
     const hints = [];
     if (numbers.some(x => grads.includes(x))) hints.push("One of the numbers is one of the gradients; what is asked for is the weight.");
     if (apart[nearest] < 0.025) hints.push("Half precision, or numbers printed with two digits, would explain as much.");
-    else hints.push(`Are they ${where}, and did it get the settings above?`);
+    else hints.push(`Do the numbers say ${where}, and did your Adam get the settings above?`);
     return { name: `None of the ${rules.length} that are known here.`, said: `The nearest is ${off(apart[nearest])} of the way off: ${rules[nearest].said}. ${hints.join(" ")}` };
   }
 

@@ -162,7 +162,7 @@ def test_a_minus_sign_of_any_kind_is_read(shared):
         ("0.9 -inf 1.2", "There is a NaN or an infinity among the numbers."),
         ("0.9 1e999 1.2", "There is a NaN or an infinity among the numbers."),
         ("0.9 1.5 -4", "One of the numbers is one of the gradients; what is asked for is the"),
-        ("3 2 7.3", "and did it get the settings above?"),
+        ("3 2 7.3", "and did your Adam get the settings above?"),
     ],
 )
 def test_what_is_no_answer_is_said_in_one_sentence(shared, text, words):
