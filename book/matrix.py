@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = "accelerate expecttest hypothesis lightning pytest pytest-xdist setuptools".split()
-ELSEWHERE = "pages extension live live_cells memory steps takeover".split()
+ELSEWHERE = "pages extension live live_cells memory steps takeover paste".split()
 ELSEWHERE += "bibliography release desk".split()
 SHOW = """
 import sys

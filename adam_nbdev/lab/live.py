@@ -141,8 +141,8 @@ class Live:
 
     kind: str  # of the element: "bench", say; its script has that name
     told: dict  # what the page is told
-    still: str  # the address of a picture
-    alt: str  # what the picture shows
+    still: str  # the address of a picture, or an element that stands for it
+    alt: str = ""  # what the picture shows
 
     def _repr_html_(self):
         look, shared, own = (
@@ -150,7 +150,8 @@ class Live:
             for name in ("live.css", "live.js", f"{self.kind}.js")
         )
         spec, alt = html.escape(json.dumps(self.told)), html.escape(self.alt)
-        still = f'<img src="{self.still}" alt="{alt}">'
+        picture = f'<img src="{self.still}" alt="{alt}">'
+        still = self.still if self.still.startswith("<") else picture
         element = f'<adam-{self.kind} data-spec="{spec}">{still}</adam-{self.kind}>'
         return f"<style>{look}</style>{element}<script>{shared}\n{own}</script>"
 
