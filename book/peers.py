@@ -1,8 +1,8 @@
-"""The Adams of other libraries as programs for `adam-conformance`: `python peers.py LABEL`.
+"""The Adams of other libraries as programs for `adam-conformance`: `peers.py LIBRARY OPTIMIZER`.
 
-A program reads lines of JSON, the start and then for each step a gradient and a rate, and writes
-where the parameters stand after each. It needs the library and NumPy, of whatever age, and nothing
-of this project; what each needs is in `PEERS`.
+Such a program reads lines of JSON, the start and then for each step a gradient and a rate, and
+writes where the parameters stand after each. It needs the library and NumPy, of whatever age, and
+nothing of this project.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ LEFT_OUT = {
     "transformers": "since version 5 it has none of its own and takes torch's",
     "pytorch-optimizer": "its Adam and AdamW are torch's",
     "torch-optimizer": "it has relatives of Adam, and none of them is Adam",
-    "the baselines of PyTorch's C++ tests": "test/cpp/api/optim_baseline.h is in its repository and "
-    "not in its wheel; its numbers were made by torch.optim, which is asked here",
+    "jittor": "it compiles itself when it is first imported, and was not done after two minutes",
+    "the baselines of PyTorch's C++ tests": "they are in its repository and not in its "
+    "wheel, and were made by its torch.optim, which is asked here",
 }
 
 
@@ -39,18 +40,22 @@ class Ask(NamedTuple):
     def betas(self):
         return self.beta1, self.beta2
 
+    def under(self, names):
+        """The betas, eps and, if there is a fourth name, the weight decay."""
+        return dict(zip(names.split(), self[2:], strict=False))
+
 
 class Peer(NamedTuple):
     """A way to ask the optimizers of a library."""
 
-    library: str  # as pip calls it
-    needs: tuple  # what pip is to install for it; nothing if the desk has it
-    desk: bool  # whether it works on the torch or JAX of the desk
+    needs: tuple  # what `pip install` is called with, one call after another; () for the desk's own
+    desk: bool  # whether it sees the packages of the desk: no second torch
     dtype: str
     optimizers: tuple
     walk: object
 
 
+#: Under its name for pip, each library.
 PEERS = {}
 
 
@@ -59,7 +64,7 @@ def peer(library, *optimizers, needs=None, desk=False, dtype="float64"):
 
     def entered(walk):
         wanted = (library,) if needs is None else needs
-        PEERS[library] = Peer(library, wanted, desk, dtype, optimizers, walk)
+        PEERS[library] = Peer(wanted, desk, dtype, optimizers, walk)
         return walk
 
     return entered
@@ -129,10 +134,10 @@ def _(ask, kind, **more):
     import keras
 
     keras.config.set_floatx("float64")
-    names = {"beta_1": ask.beta1, "beta_2": ask.beta2, "epsilon": ask.eps, **more}
-    if not more:  # three departures at once get no name
-        names["weight_decay"] = ask.weight_decay or None
-    optimizer = getattr(keras.optimizers, kind)(0.1, **names)
+    given = ask.under("beta_1 beta_2 epsilon weight_decay")
+    if more or not ask.weight_decay:  # three departures at once get no name
+        del given["weight_decay"]
+    optimizer = getattr(keras.optimizers, kind)(0.1, **given, **more)
     param = keras.Variable(ask.begin, dtype="float64")
     for grad, rate in ask.rows:
         optimizer.learning_rate = rate
@@ -168,7 +173,9 @@ def _(ask, kind, **more):
         yield param.numpy()
 
 
-@peer("mlx", "Adam", "AdamW", "Adam(bias_correction=True)", needs=("mlx[cpu]", "numpy"), dtype="float32")
+@peer(
+    "mlx", "Adam", "AdamW", "Adam(bias_correction=True)", needs=("mlx[cpu] numpy",), dtype="float32"
+)
 def _(ask, kind, **more):
     import mlx.core as mx
     import mlx.optimizers
@@ -183,7 +190,7 @@ def _(ask, kind, **more):
         yield np.array(params["param"])
 
 
-@peer("tinygrad", "Adam", "AdamW", needs=("tinygrad", "numpy"), dtype="float32")
+@peer("tinygrad", "Adam", "AdamW", needs=("tinygrad numpy",), dtype="float32")
 def _(ask, kind):
     os.environ.setdefault("DEV", "PYTHON")  # its other devices want a compiler
     from tinygrad import Context, Tensor, nn
@@ -226,8 +233,7 @@ def _(ask, kind):
         found.append(param)
 
     how = {"callback": seen, "num_iters": len(ask.rows), "step_size": Rate()}
-    names = {"b1": ask.beta1, "b2": ask.beta2, "eps": ask.eps}
-    last = adam(lambda param, i: ask.rows[i][0], ask.begin, **how, **names)
+    last = adam(lambda param, i: ask.rows[i][0], ask.begin, **how, **ask.under("b1 b2 eps"))
     return [*found[1:], last]
 
 
@@ -236,8 +242,8 @@ def _(ask, kind, **more):
     """It holds one rate for all its steps, which is set where it asks for the gradient."""
     from qiskit_algorithms.optimizers import ADAM
 
-    names = {"beta_1": ask.beta1, "beta_2": ask.beta2, "noise_factor": ask.eps}
-    optimizer = ADAM(maxiter=len(ask.rows), tol=0, **names, **more)
+    given = ask.under("beta_1 beta_2 noise_factor")
+    optimizer = ADAM(maxiter=len(ask.rows), tol=0, **given, **more)
     rows, found = iter(ask.rows), []
 
     def gradient(param):
@@ -267,8 +273,8 @@ def _(ask, kind, **more):
 
     rates = [rate for _, rate in ask.rows]
     rate = Schedule("rates", lambda schedule, step, **_: rates[step])
-    names = {"beta1": ask.beta1, "beta2": ask.beta2, "eps": ask.eps, "L2": ask.weight_decay}
-    optimizer, param = Adam(rate, grad_clip=0.0, **names, **more), ask.begin
+    given, param = ask.under("beta1 beta2 eps L2"), ask.begin
+    optimizer = Adam(rate, grad_clip=0.0, **given, **more)
     for grad, _ in ask.rows:
         param, _ = optimizer((0, "param"), param, grad)
         optimizer.step_schedules()
@@ -289,13 +295,13 @@ def _(ask, kind):
         yield param.get_value()
 
 
-@peer("mxnet", "Adam", needs=("mxnet", "numpy<1.24"), dtype="float32")
+@peer("mxnet", "Adam", needs=("mxnet numpy<1.24",), dtype="float32")
 def _(ask, kind):
     np.bool = bool  # it was made for a NumPy that had this name
     import mxnet
 
-    names = {"beta1": ask.beta1, "beta2": ask.beta2, "epsilon": ask.eps, "wd": ask.weight_decay}
-    optimizer, param = mxnet.optimizer.Adam(**names), mxnet.nd.array(ask.begin)
+    optimizer = mxnet.optimizer.Adam(**ask.under("beta1 beta2 epsilon wd"))
+    param = mxnet.nd.array(ask.begin)
     state = optimizer.create_state(0, param)
     for grad, rate in ask.rows:
         optimizer.set_learning_rate(rate)
@@ -303,13 +309,13 @@ def _(ask, kind):
         yield param.asnumpy()
 
 
-@peer("chainer", "Adam", needs=("chainer", "numpy<1.24", "--no-build-isolation"))
+@peer("chainer", "Adam", needs=("wheel", "chainer numpy<1.24 --no-build-isolation"))
 def _(ask, kind):
     import chainer
 
     param = chainer.Parameter(ask.begin)
-    names = {"beta1": ask.beta1, "beta2": ask.beta2, "eps": ask.eps}
-    rule = chainer.optimizers.Adam(**names, weight_decay_rate=ask.weight_decay).create_update_rule()
+    optimizer = chainer.optimizers.Adam(**ask.under("beta1 beta2 eps weight_decay_rate"))
+    rule = optimizer.create_update_rule()
     for grad, rate in ask.rows:
         rule.hyperparam.alpha = rate
         param.grad = grad
@@ -317,12 +323,12 @@ def _(ask, kind):
         yield param.array.copy()
 
 
-@peer("climin", "Adam", needs=("climin", "numpy<1.24"))
+@peer("climin", "Adam", needs=("climin scipy<1.11 numpy<1.24",))
 def _(ask, kind):
     """Its further decay, of beta1, is as near to none as it may be."""
     from climin import Adam
 
-    param, grads, rates = ask.begin, *map(iter, zip(*ask.rows))
+    param, grads, rates = ask.begin, *map(iter, zip(*ask.rows, strict=True))
     names = {"decay_mom1": 1 - ask.beta1, "decay_mom2": 1 - ask.beta2, "offset": ask.eps}
     optimizer = Adam(param, lambda param: next(grads), decay=1 - 1e-16, **names)
     steps = iter(optimizer)
@@ -332,29 +338,13 @@ def _(ask, kind):
         yield param.copy()
 
 
-@peer("jittor", "optim.Adam", dtype="float32")
-def _(ask, kind):
-    import jittor
-
-    param = jittor.array(ask.begin)
-    given = {"eps": ask.eps, "betas": ask.betas, "weight_decay": ask.weight_decay}
-    optimizer = jittor.optim.Adam([param], 0.1, **given)
-    for grad, rate in ask.rows:
-        optimizer.lr = rate
-        optimizer.step((param * jittor.array(grad)).sum())
-        yield param.numpy()
-
-
 @peer("mindspore", "nn.Adam", "nn.AdamWeightDecay", dtype="float32")
 def _(ask, kind):
-    import mindspore
     from mindspore import Parameter, Tensor, nn
 
     param = Parameter(Tensor(ask.begin), name="param")
-    names = {"beta1": ask.beta1, "beta2": ask.beta2, "eps": ask.eps}
-    rates = Tensor(np.array([rate for _, rate in ask.rows], "float32"))
-    kind = getattr(nn, kind.partition(".")[2])
-    optimizer = kind([param], list(map(float, rates.asnumpy())), **names, weight_decay=ask.weight_decay)
+    given = ask.under("beta1 beta2 eps weight_decay")
+    optimizer = getattr(nn, kind[3:])([param], [rate for _, rate in ask.rows], **given)
     for grad, _ in ask.rows:
         optimizer((Tensor(grad),))
         yield param.asnumpy()
@@ -367,10 +357,10 @@ def _(ask, kind, T):
     from onnx.reference import ReferenceEvaluator
 
     domain, names, new = "ai.onnx.preview.training", "RTXGVH", ("X_new", "V_new", "H_new")
-    given = {"alpha": ask.beta1, "beta": ask.beta2, "epsilon": ask.eps}
-    decay = ask.weight_decay if T else 0.0  # three departures at once get no name
-    given |= {"norm_coefficient": decay, "norm_coefficient_post": 0.0}
+    given = ask.under("alpha beta epsilon norm_coefficient")
+    given["norm_coefficient"] *= bool(T)  # three departures at once get no name
     node = onnx.helper.make_node("Adam", list(names), new, domain=domain, **given)
+    node.attribute.append(onnx.helper.make_attribute("norm_coefficient_post", 0.0))
     typed = [onnx.helper.make_tensor_value_info(name, 1, None) for name in (*names, *new)]
     graph = onnx.helper.make_graph([node], "adam", typed[:6], typed[6:])
     opset = onnx.helper.make_opsetid(domain, 1)
@@ -379,17 +369,37 @@ def _(ask, kind, T):
     for count, (grad, rate) in enumerate(ask.rows, start=T):
         x, v, h = state
         values = np.float32(rate), np.int64(count), x, grad, v, h
-        state = adam.run(None, dict(zip(names, values)))
+        state = adam.run(None, dict(zip(names, values, strict=True)))
         yield state[0]
 
 
+def onnx_vectors():
+    """The test vectors that ONNX makes for its Adam: what they set and expect."""
+    from onnx.backend.test.case.node import adam as cases
+
+    found = []
+    cases.expect = lambda node, inputs, outputs, **_: found.append((node, inputs, outputs))
+    cases.Adam.export_adam()
+    cases.Adam.export_adam_multiple()
+    for node, (rate, count, *rest), outputs in found:
+        a = {each.name: each.f for each in node.attribute}
+        x, g, v, h = rest[:: len(rest) // 4]
+        g = g + a["norm_coefficient"] * x
+        v, h = v + (1 - a["alpha"]) * (g - v), h + (1 - a["beta"]) * (g * g - h)
+        plain = np.allclose(x - rate * v / (np.sqrt(h) + a["epsilon"]), outputs[0])
+        names = {"beta1": round(a["alpha"], 6), "beta2": round(a["beta"], 6)}
+        yield {"T": int(count), **names, "uncorrected": bool(plain)}
+
+
 def main(library, optimizer):
+    if optimizer == "vectors":
+        return print(json.dumps(list(onnx_vectors())))
     head, *rows = map(json.loads, sys.stdin)
     found = PEERS[library]
     kind, _, more = optimizer.partition("(")
     grads = np.array([row["grads"] for row in rows], found.dtype)
     begin, rates = np.array(head.pop("params"), found.dtype), [row["lr"] for row in rows]
-    ask = Ask(begin, list(zip(grads, rates)), **head)
+    ask = Ask(begin, list(zip(grads, rates, strict=True)), **head)
     with contextlib.redirect_stdout(sys.stderr):  # some greet
         more = eval(f"dict({more or ')'}")
         walked = [[float(x) for x in row] for row in found.walk(ask, kind, **more)]
