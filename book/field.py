@@ -1,9 +1,9 @@
 """Ask the Adams of other libraries which they are, and write book/field.json.
 
-Each library is installed, in its newest version, into an environment that is thrown away, and asked
-by `adam-conformance` as a program, book/peers.py; torch, optax and JAX are those of the Python that
-runs this. A library that cannot be installed, crashes or hangs is skipped, and the reason recorded.
-So it needs a network, and some minutes: `make field`.
+Each library is installed, in the newest version that this Python takes, into an environment that is
+thrown away, and asked by `adam-conformance` as a program, book/peers.py; torch, optax and JAX are
+those of the Python that runs this. A library that cannot be installed, crashes or hangs is skipped,
+and the reason recorded. So it needs a network, and a quarter of an hour: `make field`.
 """
 
 import contextlib

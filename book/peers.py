@@ -17,7 +17,7 @@ import numpy as np
 LEFT_OUT = {
     "flax": "it has none of its own and takes optax's",
     "numpyro": "it has none of its own and takes that of jax.example_libraries",
-    "transformers": "since version 5 it has none of its own and takes torch's",
+    "transformers": "it has none of its own and takes torch's",
     "pytorch-optimizer": "its Adam and AdamW are torch's",
     "torch-optimizer": "it has relatives of Adam, and none of them is Adam",
     "jittor": "it compiles itself when it is first imported, and was not done after two minutes",
