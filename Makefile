@@ -18,7 +18,7 @@ MODULES := $(filter-out adam_nbdev/_modidx.py,$(shell find adam_nbdev -name '*.p
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test check lint in-step pages export lock hooks matrix release bench bench-gpu defaults picture pdf clean
+.PHONY: help book test check lint in-step pages export lock hooks matrix release bench bench-gpu defaults field picture pdf clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -108,6 +108,9 @@ bench-gpu: $(STAMPS)/desk ## the same on a GPU, after a check against fifty digi
 
 defaults: $(STAMPS)/desk ## read the defaults of torch, optax, Keras and MLX anew, into book/defaults.json; needs a network
 	@$(BIN)/python book/defaults.py
+
+field: $(STAMPS)/desk ## ask the Adams of some twenty libraries which they are, into book/field.json; needs a network
+	@$(BIN)/python book/field.py
 
 picture: $(STAMPS)/desk ## draw the picture of the README
 	@$(BIN)/python book/picture.py

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import venv
 from importlib.metadata import version
@@ -91,13 +92,28 @@ def read(library):
     }
 
 
+def installed(folder, *wanted, desk=False, seconds=600):
+    """The Python of a new environment, with what is wanted: the words of each `pip install`.
+
+    One that sees the desk has the desk's torch and JAX below what is installed.
+    """
+    venv.create(folder, with_pip=True)
+    python, pins = Path(folder) / "bin" / "python", Path(folder) / "pins.txt"
+    if desk:
+        (place,) = Path(folder).glob("lib/python*/site-packages")
+        (place / "desk.pth").write_text(sysconfig.get_path("purelib"))
+        pins.write_text(f"torch=={version('torch').partition('+')[0]}\n")
+    pip = [python, "-m", "pip", "install", "-q", *(["-c", pins] if desk else [])]
+    for words in wanted:
+        how = {"check": True, "capture_output": True, "text": True, "timeout": seconds}
+        subprocess.run([*pip, *words.split()], **how)
+    return python
+
+
 def peers():
     """What the other libraries say, each installed into an environment that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder) / "bin" / "python"
-        wanted = [*(name for name in PEERS if name != "mlx"), "mlx[cpu]"]
-        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
+        python = installed(folder, " ".join(name for name in PEERS if name != "mlx"), "mlx[cpu]")
         command = [python, __file__, "--read", *PEERS]
         said = subprocess.check_output(command, env={**os.environ, "KERAS_BACKEND": "jax"})
         return json.loads(said.splitlines()[-1])

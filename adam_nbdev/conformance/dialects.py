@@ -182,6 +182,8 @@ class AdamDialect:
         (first, second), (decay, new) = map(self._pieces, ("correction", "decay"))
         (average,), (of_squares,), (step,) = map(self._pieces, ("m", "v", "lr"))
         average = average.replace("grad", "lr * grad") if step == "m_hat" else average
+        if self.eps == "hat" and self.correction in ("late", "early"):  # the count of that one
+            root = f"(sqrt({{}}) + eps * sqrt({second.format(1)}))"
         slot = ", v_max" if largest else ""
         body = [
             decay,

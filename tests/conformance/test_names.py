@@ -112,6 +112,13 @@ def test_two_faults_at_once_are_named(pair):
     assert examine(written(changed)).dialect == AdamDialect(**choice)
 
 
+@pytest.mark.parametrize(("count", "choice"), [("t > 1 and t - 1", "late"), ("t + 1", "early")])
+def test_eps_hat_counts_as_the_correction_does(count, choice):
+    root = "math.sqrt(vh) + eps / math.sqrt(1 - b2**c if c else 1)"
+    found = examine(written({"c": count, "root": root}))
+    assert found.dialect == AdamDialect(eps="hat", correction=choice) and found.distance < 1e-12
+
+
 def test_what_is_not_known_gets_no_name():
     found = examine(written({"root": "vh**0.4 + eps"}))
     assert found.status == 1 and found.dialect is None and "none that is known" in found.said
