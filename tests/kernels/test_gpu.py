@@ -84,8 +84,8 @@ def stepped(rule, grads, param=None, cut=2, **hyperparameters):
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
 def test_a_gpu_kernel_is_as_exact_as_its_precision(rule, dtype, bound):
-    grads = torch.from_numpy(gradients()).to(dtype)
-    found, _ = stepped(rule, grads)
+    grads = torch.from_numpy(gradients(60)).to(dtype)
+    found, _ = stepped(rule, grads, cut=3)
     assert distance(found.numpy(), reference(rule, grads.numpy())) < bound
 
 
@@ -208,9 +208,9 @@ def test_a_gradient_whose_square_overflows_single_precision_is_survived():
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_number_that_is_none_stays_in_its_element(rule):
     grads = torch.from_numpy(gradients(10)).float()
-    clean, _ = stepped(rule, grads)
+    clean, _ = stepped(rule, grads, cut=3)
     grads[4, 1] = np.nan
-    found, _ = stepped(rule, grads)
+    found, _ = stepped(rule, grads, cut=3)
     assert found[-1, 1].isnan() and torch.equal(found[-1, [0, 2]], clean[-1, [0, 2]])
 
 
@@ -246,7 +246,8 @@ for rule in RULES.values():
     lowered = lower(rule)
     wide = re.findall(r"(?:ld|st)\\.global\\.v4", compiled(lowered))
     assert len(wide) % (len(lowered.arrays) + len(lowered.stores)) == 0 < len(wide), rule.__name__
-    assert lower(rule, plain=True) and compiled(lower(rule, plain=True))
+for name in ("adam", "nadam", "rprop"):
+    assert compiled(lower(RULES[name], plain=True))
 assert not re.findall(r"(?:ld|st)\\.global\\.v", compiled(lower(RULES["adam"]), aligned=False))
 for formats in FORMATS:
     assert compiled(lower(RULES["adam"], formats))
@@ -330,7 +331,7 @@ def test_clipping_asks_the_host_for_nothing(name, length, monkeypatch):
     results = []
     for kind, module in ((KernelBucket, cache), (GpuBucket, gpu)):
         monkeypatch.setitem(plan.KERNELS, "cpu", (kind, module))
-        params = parameters()
+        params = parameters(shapes=[(9,), (2, 3), (0,)])
         options = {"max_norm": 0.5 if length == "nan" else length, "weight_decay": 0.1}
         opt = getattr(optim, name)(params, lr=0.1, **options)
         train(params, opt, 3)
