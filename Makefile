@@ -41,7 +41,7 @@ endif
 
 pages: ## the built pages, in a real browser
 	@echo "== the pages of the book, in a browser"
-	@$(BIN)/pytest -q -n 2 tests/book/test_pages*.py
+	@$(BIN)/pytest -q -n 2 --dist worksteal tests/book/test_pages*.py
 	@command -v chromium >/dev/null || echo "Chromium is missing, so the pages were not tested in a browser: install it (Debian: apt-get install chromium)."
 
 check: in-step lint $(STAMPS)/desk ## the desk's quick round: generated files, lint, unit tests

@@ -281,10 +281,12 @@ class Parting(NamedTuple):
     expected: float
 
     def __str__(self):
-        return (
-            f"first at step {self.step}, where coordinate {self.coordinate} is "
-            f"{self.found:.9g} and would be {self.expected:.9g}"
-        )
+        numbers = [f"{x:.7g}" for x in (self.found, self.expected)]
+        if len(set(numbers)) == 1:
+            numbers = [repr(x) for x in (self.found, self.expected)]
+        found, expected = numbers
+        place = f"first at step {self.step}, where coordinate {self.coordinate}"
+        return f"{place} is {found} and would be {expected}"
 
 
 class Name(NamedTuple):
