@@ -91,7 +91,7 @@ def test_the_readme_runs_with_the_core_alone(empty, tmp_path):
         ("from adam_nbdev.extras import require; require('numba')", "kernels"),
         ("from adam_nbdev.lab.experiments import main; main([])", "experiments"),
         ("from adam_nbdev.kernels.cache import fuse; fuse(adam)", "kernels"),
-        ("from adam_nbdev.conformance import checkpoint as c; c.load(__file__)", "checkpoints"),
+        ("from adam_nbdev.conformance.plain import load; load(__file__)", "checkpoints"),
         *((f"import {module}", made_of(module)) for module in MODULES if made_of(module)),
     ],
 )
