@@ -171,12 +171,9 @@ def _from_torch(optimizer, names):
             if unknown := sorted(state.keys() - back.keys(), key=str):
                 problem = f"the state of {name!r} has {unknown[0]!r}"
                 raise ValueError(f"{problem}; {type(optimizer).__name__} keeps {', '.join(back)}")
-            slots[name] = {back[key]: _array(value) for key, value in state.items()}
-            if "step" in slots[name]:
-                slots[name]["step"] = np.array(int(slots[name]["step"]))
-        settings = {k: _setting(x) for k, x in group.items() if k not in ("params", "param_names")}
+            slots[name] = _slots(state, back)
         kind, params = f"torch.{type(optimizer).__name__}", [name for name, _ in members]
-        groups.append({"optimizer": kind, "params": params, "settings": settings})
+        groups.append({"optimizer": kind, "params": params, "settings": _settings(group)})
     return Plain(slots, groups)
 
 
@@ -185,13 +182,24 @@ def _from_state_dict(held):
     for group in held["param_groups"]:
         names = [str(name) for name in group.get("param_names", group["params"])]
         for name, place in zip(names, group["params"], strict=True):
-            kept = {k: x for k, x in held["state"].get(place, {}).items() if x is not None}
-            slots[name] = {k: _array(x) for k, x in kept.items()}
-            if "step" in kept:
-                slots[name]["step"] = np.array(int(kept["step"]))
-        settings = {k: _setting(x) for k, x in group.items() if k not in ("params", "param_names")}
-        groups.append({"optimizer": "torch", "params": names, "settings": settings})
+            slots[name] = _slots(held["state"].get(place, {}))
+        groups.append({"optimizer": "torch", "params": names, "settings": _settings(group)})
     return Plain(slots, groups)
+
+
+def _slots(state, called=None):
+    """What torch keeps of a parameter, as arrays; under other names where a key has one."""
+    called = called or {}
+    found = {called.get(k, k): _array(x) for k, x in state.items() if x is not None}
+    if "step" in found:
+        found["step"] = np.array(int(found["step"]))
+    return found
+
+
+def _settings(group):
+    """The settings of a group of torch."""
+    own = {k: x for k, x in group.items() if k not in ("params", "param_names")}
+    return {k: _setting(x) for k, x in own.items()}
 
 
 def _setting(value):

@@ -35,18 +35,6 @@ def address(tmp_path_factory):
     return file.as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
 def values(page):
     """What the page has computed: for each step, the value of each line, in their order."""
     return page.evaluate(
@@ -182,14 +170,8 @@ def ground(tmp_path_factory):
 
 
 @pytest.fixture
-def racing(browser, ground):
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(ground[0])
-    yield opened
-    opened.close()
-    assert complaints == []
+def racing(watched, ground):
+    return watched(ground[0])
 
 
 def paths(page):
@@ -291,17 +273,11 @@ def test_the_playground_is_open_to_everyone(racing, width):
 
 
 @pytest.fixture
-def chart(browser, tmp_path):
+def chart(watched, tmp_path):
     """A page with the map of the decay rates."""
     file = tmp_path / "map.html"
     file.write_text(f"{HEAD}{beta_map()._repr_html_()}</main></html>", encoding="utf-8")
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(file.as_uri())
-    yield opened
-    opened.close()
-    assert complaints == []
+    return watched(file.as_uri())
 
 
 def found(page):

@@ -50,18 +50,6 @@ def address(tmp_path_factory):
     return file.as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
 def found(page):
     return page.evaluate("() => document.querySelector('adam-memory').found")
 

@@ -12,22 +12,13 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from adam_nbdev.conformance.dialects import AdamDialect, dialects, name, rule_of
+from adam_nbdev.conformance.dialects import AdamDialect, dialects, name, rule_of, usual
 from adam_nbdev.lab.paste import AT, GIVEN, GRADS, START, WAYS, answers, distance, paste
 from adam_nbdev.rules import RULES
 
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>x</title><main><h1>x</h1>"
 L2, FAULTS = AdamDialect(decay="L2"), AdamDialect(eps="inside", correction="late")
-KNOWN = {
-    str(d): rule_of(d)
-    for d in dialects(2)
-    if d.lr == "outside"
-    and (
-        len(d.departures) < 2
-        or d.decay != "none"
-        or (d.eps != "outside") > (d.correction == "both")
-    )
-}
+KNOWN = {str(d): rule_of(d) for d in dialects(2) if usual(d)}
 OTHERS = {other: RULES[other] for other in "nadam radam adamax yogi laprop adopt".split()}
 #: Two that are the same where the root of v is always larger than eps.
 ROOT = "; the root of v is corrected with the factor of v"
@@ -50,18 +41,6 @@ def shared(browser, address):
     opened.goto(address)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def page(browser, address):
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert complaints == []
 
 
 def said(page, text):

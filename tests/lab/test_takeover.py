@@ -47,18 +47,6 @@ def address(tmp_path_factory):
     return file.as_uri()
 
 
-@pytest.fixture
-def page(browser, address):
-    opened, complaints = browser.new_page(), []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
 IN_PAGE = """([grads, values, whole, rule]) => {
   const figure = document.querySelector("adam-takeover");
   Object.assign(figure.chosen, values);
