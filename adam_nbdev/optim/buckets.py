@@ -106,7 +106,7 @@ class Held:
         for key, values in shared.items():
             for state, value in zip(self.states, values, strict=True):
                 state[key] = value
-        self.keys = [*element, *shared]
+        self.keys, self.step = [*element, *shared], None
         self.entries = self._entries()
 
     def numbers(self, members, keys):
@@ -132,7 +132,10 @@ class Held:
 
     def advance(self, slots, has_grad):
         """Count a step of those that have a gradient, and give them new tensor slots."""
-        self.counts += 1 if has_grad is None else has_grad
+        if has_grad is None and self.step is not None:
+            self.counts.fill(self.step)  # with cold caches an addition takes three times as long
+        else:
+            self.counts += 1 if has_grad is None else has_grad
         if self.names:
             present = slice(None) if has_grad is None else has_grad
             self.values[:, present] = slots[:, present]
@@ -196,10 +199,10 @@ def distinct(self, groups):
     """
     counts = self.counts.tobytes()
     same = counts == counts[:4] * len(self.counts)
+    self.step = int(self.counts[0]) + 1 if same else None
     if same and all((row == row[0]).all() for row in self.values):
         slots = {name: float(row[0]) for name, row in zip(self.names, self.values, strict=True)}
-        step = int(self.counts[0]) + 1
-        return [(group, step, slots) for group in range(int(groups[-1]) + 1)], groups
+        return [(group, self.step, slots) for group in range(int(groups[-1]) + 1)], groups
     table = np.vstack([groups, self.counts.astype(float) + 1, self.values])
     found, which = np.unique(table, axis=1, return_inverse=True)
     rows = [

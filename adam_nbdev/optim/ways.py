@@ -48,6 +48,7 @@ class KernelBucket(Together):
         self.batch.pointers[2:] = np.reshape(self.held.addresses, (len(formats) - 2, len(sizes)))
         self.random = any("stochastic" in form for form in formats)
         self.indices = np.array([m.index for m in members], np.uint32)
+        self.last = self.which = None  # what the tables of gradients and rows were made from
 
     def batch_of(self, *asked):
         """The batch that a launch steps."""
@@ -55,9 +56,13 @@ class KernelBucket(Together):
 
     def noted(self, addresses):
         """Put the addresses of the gradients into the table."""
-        self.batch.pointers[1] = addresses if self.has_grad is None else 0
-        if self.has_grad is not None:
+        everyone = self.has_grad is None
+        if not everyone:
+            self.batch.pointers[1] = 0
             self.batch.pointers[1, self.has_grad] = addresses
+        elif addresses != self.last:
+            self.batch.pointers[1] = addresses
+        self.last = addresses if everyone else None
 
     def squares(self, wait=True):
         """The sum of the squares of the gradients that were noted."""
@@ -70,7 +75,9 @@ class KernelBucket(Together):
 def prepare(self, scalars_of):
     """The rows of scalars, and what the tensor slots become."""
     self.batch.launched = False
-    rows, self.batch.rows[:], slots = self.rows(self.batch.scalars, scalars_of)
+    rows, which, slots = self.rows(self.batch.scalars, scalars_of)
+    if which is not self.which:
+        self.batch.rows[:] = self.which = which
     if self.random:
         steps = self.held.counts.astype(np.uint32) + np.uint32(1)
         self.batch.keys[:] = self.indices * np.uint32(0x9E3779B1) + steps * np.uint32(0x85EBCA6B)

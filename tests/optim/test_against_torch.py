@@ -5,6 +5,7 @@ import copy
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -22,6 +23,10 @@ from harness.torch_cases import (
     parameters,
     states,
     train,
+)
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
 )
 
 from adam_nbdev import optim
@@ -195,6 +200,45 @@ def test_closures_hooks_schedulers_and_a_tensor_as_learning_rate():
     assert calls == ["before", "after"] * 20
     assert apart(results[0][0], results[1][0]) < 1e-12
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-12) and results[0][1][-1] > 0
+
+
+def watched(module):
+    """What hooks and the profiler see of the steps of an Adam, and where its parameters end."""
+    seen, params = [], parameters()
+    opt = module.Adam(params, lr=0.1)
+
+    def before(opt, given, named):
+        seen.append(("before", len(given), named))
+
+    def after(opt, given, named):
+        seen.append(("after", len(given), named))
+
+    def instead(opt, given, named):
+        return (opt, lambda: seen.append("closure")), named
+
+    hooks = [
+        lambda: [],
+        lambda: [register_optimizer_step_pre_hook(before)],
+        lambda: [register_optimizer_step_post_hook(after)],
+        lambda: [opt.register_step_pre_hook(instead)],
+        lambda: [opt.register_step_post_hook(after)],
+    ]
+    for register in hooks:
+        train(params, opt, 1)
+        handles = register()
+        with nullcontext() if handles else torch.profiler.profile() as profile:
+            opt.step()
+        for handle in handles:
+            handle.remove()
+        if profile:
+            seen += [event.key for event in profile.key_averages() if "step" in event.key]
+    return seen, params
+
+
+def test_hooks_and_profiler_see_of_a_step_what_they_see_of_torchs():
+    (ours, params), (theirs, expected) = watched(optim), watched(torch.optim)
+    assert ours == theirs and "Optimizer.step#Adam.step" in ours and len(ours) == 5
+    assert apart(params, expected) < 1e-12
 
 
 def test_groups_frozen_unused_and_late_parameters():

@@ -8,17 +8,18 @@ from harness.torch_cases import both_backends, parameters, signum, states, train
 
 from adam_nbdev import optim
 from adam_nbdev.language.rule import parse
-from adam_nbdev.optim import Optimizer, classes, optimizer, ways
+from adam_nbdev.optim import Optimizer, classes, optimizer, plan, ways
 
 
-def changed(**what):
-    """What `parse` says of a rule that has changed: another Spec at first, then that one."""
+def change(monkeypatch, **what):
+    """Let `parse` say of every rule that it has changed: another Spec at first, then that one."""
     made = {}
 
     def says(rule):
         return made.setdefault(rule, dataclasses.replace(parse(rule), **what))
 
-    return says
+    for module in (optimizer, classes, plan):
+        monkeypatch.setattr(module, "parse", says)
 
 
 @pytest.mark.parametrize("make", [optim.Adam, Optimizer.from_rule(signum)])
@@ -35,8 +36,7 @@ def test_a_changed_rule_is_compiled_anew_once(make, monkeypatch):
     opt = make(params)
     train(params, opt, 3)
     assert len(made) == 1
-    monkeypatch.setattr(optimizer, "parse", changed())
-    monkeypatch.setattr(classes, "parse", optimizer.parse)
+    change(monkeypatch)
     train(params, opt, 3)
     assert len(made) == 2
 
@@ -48,7 +48,7 @@ def test_a_rule_that_asks_for_more_than_the_groups_have_is_refused(backend, monk
     train(params, opt, 3)
     kept = [[x.clone() for x in (*params, *states(opt).values())]]
     more = {**parse(signum).defaults, "warm": 2.0}
-    monkeypatch.setattr(optimizer, "parse", changed(defaults=more))
+    change(monkeypatch, defaults=more)
     with pytest.raises(RuntimeError, match=r"group of Signum has no 'warm', .*; set it in every"):
         opt.step()
     kept.append([*params, *states(opt).values()])
@@ -63,6 +63,6 @@ def test_a_slot_that_became_a_number_is_refused(backend, monkeypatch):
     opt = Optimizer.from_rule(signum)(params, backend=backend)
     train(params, opt, 3)
     slot = dataclasses.replace(parse(signum).slots["m"], per="tensor")
-    monkeypatch.setattr(optimizer, "parse", changed(slots={"m": slot}))
+    change(monkeypatch, slots={"m": slot})
     with pytest.raises(RuntimeError, match=r"'m' has the shape \(3, 4\) and is to be one number"):
         opt.step()
