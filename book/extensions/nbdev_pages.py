@@ -41,7 +41,7 @@ TAGS = {
 #: Chapters have their contents beside them; the workshop's code takes that room.
 CONTENTS = {"nbs/[!w]**": ["page-toc.html"], "nbs/workshop/**": []}
 NOTATION = "nbs/appendix/notation"
-MODULES = "<!-- modules -->"
+MODULES = re.compile(r"<!-- modules: (.*) -->")
 LINK = "{{py:obj}}`{1} <adam_nbdev.{0}.{1}>`"
 DEFINITION = re.compile(r"^# %% (?:\.\./)*(\S+)\.ipynb #(\S+)$")
 
@@ -120,7 +120,9 @@ def translate(cell, chapter=False):
 def read_page(app, docname, source):
     """Sphinx's `source-read`: a notebook, its directives translated; the modules, listed."""
     if not app.env.doc2path(docname).endswith(".ipynb"):
-        source[0] = source[0].replace(MODULES, api(Path(app.srcdir)))
+        source[0] = MODULES.sub(
+            lambda rooms: api(Path(app.srcdir), rooms[1].split(", ")), source[0]
+        )
         return
     notebook, cells = json.loads(source[0]), []
     module = re.search(r'"#\| default_exp ([\w.]+)', source[0])
@@ -174,8 +176,8 @@ def public(code):
     return names
 
 
-def api(root):
-    """A section of the API page for each module, in the order of the table of contents."""
+def api(root, rooms):
+    """A section for each module of some rooms, in the order of the table of contents."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
     entries = [e for chapter in chapters for e in (chapter, *chapter.get("sections", ()))]
@@ -183,7 +185,7 @@ def api(root):
     texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
     modules = [m for text in texts for m in re.findall(r'"#\| default_exp ([\w.]+)', text)]
     section = "## {0}\n\n```{{eval-rst}}\n.. automodule:: adam_nbdev.{0}\n   :members:\n```\n"
-    return "\n".join(section.format(module) for module in modules)
+    return "\n".join(section.format(m) for m in modules if m.partition(".")[0] in rooms)
 
 
 def inline(svg, alt, prefix):
@@ -260,7 +262,7 @@ def linkcode_resolve(domain, info):
     if place is None:
         return None
     page, cell = place
-    return f"../../{page}.html#cell-{cell}"
+    return f"../../../{page}.html#cell-{cell}"
 
 
 def whole_index(app):

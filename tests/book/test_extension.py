@@ -1,6 +1,7 @@
 """The book's own extension, on single cells."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book/extensions"))
 
 from nbdev_pages import (  # noqa: E402
+    MODULES,
     definitions,
     index,
     inline,
@@ -79,10 +81,17 @@ def test_a_figure_takes_the_ink_of_the_page_and_keeps_its_ids_to_itself():
 def test_an_api_entry_leads_to_its_cell():
     page, cell_id = definitions("adam_nbdev.rules._adam")["adam"]
     link = linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "adam"})
-    assert link == f"../../nbs/adam/adam.html#cell-{cell_id}" and page == "nbs/adam/adam"
+    assert link == f"../../../nbs/adam/adam.html#cell-{cell_id}" and page == "nbs/adam/adam"
     assert (
         linkcode_resolve("py", {"module": "adam_nbdev.rules._adam", "fullname": "nothing"}) is None
     )
+
+
+def test_every_room_of_the_library_has_its_page_of_the_reference():
+    pages = (ROOT / "nbs/appendix/api").glob("*.md")
+    listed = [MODULES.search(page.read_text(encoding="utf-8"))[1].split(", ") for page in pages]
+    rooms = {p.stem for p in (ROOT / "adam_nbdev").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert sorted(chain(*listed)) == sorted(rooms - {"__init__", "_modidx", "__pycache__"})
 
 
 def test_methods_that_are_added_later_are_entries_of_their_class():

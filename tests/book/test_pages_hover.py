@@ -12,7 +12,11 @@ LINKS = {
     "an exercise": ("appendix/regret", "#ex-adagrad-constant", "Repeat the proof for"),
     "a term": ("appendix/glossary", "#term-L2-regularisation", "it adds"),
     "a page": ("adam/bias", "adam.html", "Adaptive moment estimation"),
-    "a function": ("workshop/readers/trace", "api.html#adam_nbdev.readers.trace.trace", "One step"),
+    "a function": (
+        "workshop/readers/trace",
+        "readers.html#adam_nbdev.readers.trace.trace",
+        "One step",
+    ),
     "an equation": ("adam/bias", "#equation-eq-uncorrected", "(6)"),
 }
 

@@ -31,9 +31,9 @@ LEAD = {
     "lr": "appendix/notation",
     "convergence": "adam/convergence",
     "gradient clipping": "practice/optim",
-    "from_rule": "appendix/api",
-    "step_inplace": "appendix/api",
-    "playground": "appendix/api",
+    "from_rule": "appendix/api/optim",
+    "step_inplace": "appendix/api/kernels",
+    "playground": "appendix/api/lab",
     "mnist": "paper/mnist",
 }
 
