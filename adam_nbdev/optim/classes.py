@@ -15,8 +15,9 @@ from ..extras import require
 from ..language.catalogue import ENTRIES
 from ..language.primitives import where
 from ..language.rule import parse
-from .optimizer import OPTIONS, Optimizer, Stepper
+from .optimizer import Optimizer
 from .state import Binding, decays, scalar
+from .stepper import OPTIONS, Stepper
 from ..rules import RULES
 
 torch = require("torch")
