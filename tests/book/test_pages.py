@@ -98,18 +98,58 @@ FAINT = """selectors => {
 }"""
 
 
-def barriers(page):
-    """What axe-core finds that would keep a reader out: WCAG A and AA, and landmarks."""
-    rules = {name: {"enabled": True} for name in ("label-content-name-mismatch", "region")}
-    options = {"runOnly": {"type": "tag", "values": WCAG}, "rules": rules, "preload": False}
+#: The first text in each combination of colours, size and backgrounds is marked: a page of code has
+#: thousands of words in a dozen colours, and axe takes a millisecond for each.
+UNLIKE = """() => {
+  const seen = new Set(), behind = new Map();
+  const under = e => {
+    if (!e) return "";
+    if (!behind.has(e)) {
+      const { backgroundColor, backgroundImage, opacity } = getComputedStyle(e);
+      const own = [backgroundColor, backgroundImage, opacity].join();
+      behind.set(e, under(e.parentElement) + (own === "rgba(0, 0, 0, 0),none,1" ? "" : own + ";"));
+    }
+    return behind.get(e);
+  };
+  for (const e of document.querySelectorAll("body *")) {
+    const text = [...e.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+    if (!text && !e.matches("input, select, textarea") || !e.checkVisibility()) continue;
+    const { color, fill, fillOpacity, fontSize, fontWeight, textShadow } = getComputedStyle(e);
+    const key = [under(e), color, fill, fillOpacity, fontSize, fontWeight, textShadow].join();
+    if (!seen.has(key)) e.setAttribute("data-unlike", "");
+    seen.add(key);
+  }
+  return seen.size;
+}"""
+
+
+def axe(page, kind, values, include=None, **options):
+    """What axe-core finds wrong, and where it cannot decide, by rules or by tags."""
+    options |= {"runOnly": {"type": kind, "values": values}, "preload": False}
     options["resultTypes"] = ["violations", "incomplete"]
-    found = Axe().run(page, options=options).response
-    undecided = [v for v in found["incomplete"] if v["id"] == "color-contrast"]
-    return [
+    context = {"include": [[include]]} if include else None
+    found = Axe().run(page, context, options).response
+    wrong = [
         f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
         for violation in found["violations"]
         for node in violation["nodes"]
-    ] + page.evaluate(FAINT, [node["target"][0] for v in undecided for node in v["nodes"]])
+    ]
+    return wrong, [n["target"][0] for v in found["incomplete"] for n in v["nodes"]]
+
+
+def unreadable(page):
+    """Text whose contrast is too low."""
+    if not page.evaluate(UNLIKE):
+        return []
+    wrong, undecided = axe(page, "rule", ["color-contrast"], "[data-unlike]")
+    return wrong + page.evaluate(FAINT, undecided)
+
+
+def barriers(page):
+    """What else would keep a reader out: WCAG A and AA, and landmarks."""
+    asked = {name: {"enabled": True} for name in ("label-content-name-mismatch", "region")}
+    asked["color-contrast"] = {"enabled": False}
+    return axe(page, "tag", WCAG, rules=asked)[0]
 
 
 def is_chapter(name):
@@ -133,7 +173,10 @@ def too_heavy(urls):
 
 
 def faults(browser, address, names, scheme, width):
-    """What is wrong with some pages: a list of sentences."""
+    """What is wrong with some pages: a list of sentences.
+
+    Barriers are looked for at one scheme of each width: they have nothing to do with colours.
+    """
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     found, now, loaded = [], "", set()
 
@@ -169,7 +212,8 @@ def faults(browser, address, names, scheme, width):
         page.goto(f"{address}/{now}", wait_until="load")
         page.evaluate("() => window.MathJax?.startup?.promise")
         wide = page.evaluate(READABLE, is_chapter(now)) if width > 1000 else []
-        for fault in page.evaluate(FAULTS) + wide + barriers(page) + too_heavy(loaded):
+        once = barriers(page) if (width > 1000) == (scheme == "light") else []
+        for fault in page.evaluate(FAULTS) + wide + once + unreadable(page) + too_heavy(loaded):
             note(fault)
     page.close()
     return found
@@ -201,7 +245,9 @@ def test_cells_of_the_book_run_where_they_are_read(browser, served, book):
         cell.get_by_role("status").filter(has_text="Done.").wait_for(timeout=60_000)
         assert built and output.inner_text().split() == built
     page.wait_for_selector(".live-cell .cell_output .math mjx-container")
-    assert [url for url in asked if "pyodide" in url] and complaints == [] == barriers(page)
+    assert [url for url in asked if "pyodide" in url] and complaints == [] == barriers(
+        page
+    ) + unreadable(page)
     assert all(url.startswith((address, "data:", "blob:")) for url in asked)
     page.close()
 
@@ -219,6 +265,9 @@ BROKEN = {
     "a folded live figure": "<article><b class='live' style='visibility:hidden'></b></article>",
     "no label": "<input type='text'>",
     "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
+    "faint text among clear": "<main><p>clear</p><p style='color:#aaa'>hardly</p></main>",
+    "text on dark": "<main><p>clear</p><div style='background:#333'><p>hardly</p></div></main>",
+    "faint text in a field": "<main><input aria-label='y' value='z' style='color:#aaa'></main>",
     "faint text in a drawing": "<main><svg><text y='20' fill='#aaa'>hardly</text></svg></main>",
     "drawn text seen through": "<main><svg><text y='20' opacity='.4'>hardly</text></svg></main>",
     "text on a gradient": "<main><p style='background: linear-gradient(#fff, #000)'>x y</p></main>",

@@ -226,7 +226,7 @@ def watched(module):
     for register in hooks:
         train(params, opt, 1)
         handles = register()
-        with nullcontext() if handles else torch.profiler.profile() as profile:
+        with nullcontext() if handles else torch.profiler.profile(acc_events=True) as profile:
             opt.step()
         for handle in handles:
             handle.remove()
