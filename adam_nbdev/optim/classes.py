@@ -55,7 +55,7 @@ class FromTorch(Stepper):
 
     def hyperparameters(self, binding, group, step):
         """The hyperparameters under the rule's names."""
-        entry = entry_of(type(self), binding.spec.function)
+        entry = entry_of(type(self), binding.spec.function) or self.entry(group)
         return {
             n: scalar(entry.torch.number(n, group), group)
             for n in binding.spec.defaults
@@ -118,8 +118,8 @@ def entries_of(cls):
 
 @cache
 def entry_of(cls, rule):
-    """The entry of a rule that answers to a class."""
-    return next(entry for entry in entries_of(cls) if entry.rule is rule)
+    """The entry of a rule that answers to a class, if there is one."""
+    return next((entry for entry in entries_of(cls) if entry.rule is rule), None)
 
 # %% ../../nbs/practice/optim.ipynb #3d57ca47
 class Adam(FromTorch, torch.optim.Adam):

@@ -171,9 +171,7 @@ class Asked:
 
     def __init__(self, group, ask):
         self.group, self.params, self.binding = group, list(group["params"]), ask(group)
-        self.options = _options(group)
-        self.fixed = not any(isinstance(value, torch.Tensor) for value in self.options)
-        self.modes = self._modes(group)
+        self.options, self.modes = _options(group), _modes(group)
 
     def holds(self, group, ask):
         """Whether that group has the same parameters, and asks for the same."""
@@ -183,19 +181,23 @@ class Asked:
         if not all(map(is_, params, self.params)):
             return False
         options, spec = _options(group), self.binding.spec
-        same = len(options) == len(self.options) and all(map(is_, options, self.options))
-        if same and self.fixed:
-            return parse(spec.function) is spec  # nobody has touched them
-        return ask(group) == self.binding and self._modes(group) == self.modes
-
-    @staticmethod
-    def _modes(group):
-        return bool(group.get("differentiable")), bool(group.get("capturable"))
+        if options is not None and options == self.options:
+            return parse(spec.function) is spec
+        self.options = options
+        return ask(group) == self.binding and _modes(group) == self.modes
 
 
 def _options(group):
-    """All options but the learning rate, on which nothing depends but the numbers of a step."""
-    return [value for name, value in group.items() if name != "lr"]
+    """The options on which more depends than the numbers of a step; None if one may be altered."""
+    found = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    return found if set(map(type, found.values())) <= _FIXED else None
+
+
+_FIXED = {bool, int, float, str, tuple, type(None)}
+
+
+def _modes(group):
+    return bool(group.get("differentiable")), bool(group.get("capturable"))
 
 # %% ../../nbs/workshop/optim/plan.ipynb #60dec904
 class Plan:

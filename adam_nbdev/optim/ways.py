@@ -56,11 +56,11 @@ class KernelBucket(Together):
 
     def noted(self, addresses):
         """Put the addresses of the gradients into the table."""
-        everyone = self.has_grad is None
+        everyone, last, self.last = self.has_grad is None, self.last, None  # if interrupted
         if not everyone:
             self.batch.pointers[1] = 0
             self.batch.pointers[1, self.has_grad] = addresses
-        elif addresses != self.last:
+        elif addresses != last:
             self.batch.pointers[1] = addresses
         self.last = addresses if everyone else None
 

@@ -4,6 +4,7 @@ import collections
 import copy
 import subprocess
 import sys
+import threading
 import warnings
 from contextlib import nullcontext
 
@@ -30,6 +31,7 @@ from torch.optim.optimizer import (
 )
 
 from adam_nbdev import optim
+from adam_nbdev.optim.classes import FromTorch
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -233,6 +235,51 @@ def watched(module):
         if profile:
             seen += [event.key for event in profile.key_averages() if "step" in event.key]
     return seen, params
+
+
+def hooked(module, how):
+    """What a hook sees that is called after a step, of a kind of step."""
+    seen, params = [], parameters()
+    train(params, opt := module.Adam(params), 1)
+
+    def after(opt, given, named):
+        seen.append((len(given), list(named)))
+
+    step = torch.compile(lambda: opt.step(), backend="eager") if how == "compiled" else opt.step
+    step()
+    handle = opt.register_step_post_hook(after)
+    step(**({"closure": lambda: 0.0} if how == "a keyword" else {}))
+    handle.remove()
+    return seen
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # by torch, when it compiles its own
+@pytest.mark.parametrize("how", ["a keyword", "compiled"])
+def test_a_hook_that_comes_late_is_called_as_by_torch(how):
+    assert hooked(optim, how) == hooked(torch.optim, how) != []
+
+
+def test_a_hook_is_called_once_if_a_subclass_has_a_step_of_its_own():
+    class Mine(type("Fresh", (FromTorch, torch.optim.Adam), {})):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    calls, params = [], parameters()
+    opt = Mine(params)
+    opt.register_step_post_hook(lambda *_: calls.append("after"))
+    train(params, opt, 2)
+    assert calls == ["after"] * 2
+
+
+def test_a_profiler_sees_a_step_in_another_thread():
+    every = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    params = parameters()
+    train(params, opt := optim.Adam(params), 1)
+    with torch.profiler.profile(experimental_config=every, acc_events=True) as profile:
+        thread = threading.Thread(target=opt.step)
+        thread.start()
+        thread.join()
+    assert "Optimizer.step#Adam.step" in [event.key for event in profile.key_averages()]
 
 
 def test_hooks_and_profiler_see_of_a_step_what_they_see_of_torchs():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from harness.torch_cases import both_backends, parameters, signum, states, train
 
-from adam_nbdev import optim
+from adam_nbdev import ema, optim, sqrt
 from adam_nbdev.language.rule import parse
 from adam_nbdev.optim import Optimizer, classes, optimizer, plan, ways
 
@@ -66,3 +66,22 @@ def test_a_slot_that_became_a_number_is_refused(backend, monkeypatch):
     change(monkeypatch, slots={"m": slot})
     with pytest.raises(RuntimeError, match=r"'m' has the shape \(3, 4\) and is to be one number"):
         opt.step()
+
+
+def test_a_subclass_may_bind_a_rule_of_its_own():
+    class Other(optim.Adam):
+        def binding(self, group):
+            return super().binding(group)._replace(spec=parse(copied))
+
+    def copied(param, grad, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        m = ema(m, grad, beta1)
+        v = ema(v, grad * grad, beta2)
+        update = lr * m / (sqrt(v) + eps)
+        return param - update, m, v
+
+    moved = []
+    for kind in (Other, Optimizer.from_rule(copied)):
+        params = parameters()
+        train(params, kind(params), 3)
+        moved.append(params)
+    assert all(map(torch.equal, *moved))

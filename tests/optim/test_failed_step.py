@@ -1,8 +1,9 @@
 """A step that fails, or is interrupted, changes nothing that it does not count."""
 
+import numpy as np
 import pytest
 import torch
-from harness.torch_cases import both_backends, gradient, parameters, states
+from harness.torch_cases import both_backends, gradient, parameters, states, train
 
 from adam_nbdev import optim
 from adam_nbdev.language.convention import Slot
@@ -157,3 +158,26 @@ def test_a_real_gradient_of_a_complex_parameter(backend):
             opt.step()
         ends.append(param.detach())
     assert torch.equal(*ends)
+
+
+class Interrupted(np.ndarray):
+    """A table that is interrupted where some of its columns are written."""
+
+    def __setitem__(self, key, value):
+        if isinstance(key, tuple):
+            raise KeyboardInterrupt
+        super().__setitem__(key, value)
+
+
+def test_an_interrupt_while_gradients_are_noted_leaves_no_half_of_a_table():
+    params = parameters(torch.float32, shapes=[(4,), (3,)])
+    opt = optim.Adam(params, lr=0.1)
+    train(params, opt, 2)
+    batch, grad = opt._plan.buckets[0].batch, params[1].grad  # patches internals
+    whole, params[1].grad, before = batch.pointers, None, [p.detach().clone() for p in params]
+    batch.pointers = whole.view(Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opt.step()
+    batch.pointers, params[1].grad = whole, grad  # at the address where it was
+    opt.step()
+    assert not any(map(torch.equal, before, params))
