@@ -270,9 +270,9 @@ BROKEN = {
     "no label": "<input type='text'>",
     "faint text": "<main><p style='color:#aaa'>hardly</p></main>",
     "faint text among clear": "<main><p>clear</p><p style='color:#aaa'>hardly</p></main>",
-    "faint text after hidden": "<main><p class='f' hidden>x</p><p class='f' style='visibility:hidden'>"
-    "x</p><p class='f' style='position:absolute;width:1px;height:1px;overflow:hidden'>x</p><button "
-    "class='f' disabled>x</button><p class='f'>hardly</p><style>.f { color: #aaa }</style></main>",
+    "faint text after hidden": "<style>p, button { color: #aaa }</style><main><p hidden>x</p>"
+    "<p style='visibility:hidden'>x</p><p style='position:absolute;width:1px;height:1px'>x</p>"
+    "<button disabled>x</button><p>hardly</p></main>",
     "text on dark": "<main><p>clear</p><div style='background:#333'><p>hardly</p></div></main>",
     "faint text in a field": "<main><input aria-label='y' value='z' style='color:#aaa'></main>",
     "faint text in a drawing": "<main><svg><text y='20' fill='#aaa'>hardly</text></svg></main>",
